@@ -1,0 +1,1 @@
+"""Replicated, fault-tolerant chat over gRPC."""
