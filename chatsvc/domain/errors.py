@@ -37,6 +37,7 @@ class Reason(IntEnum):
     LOGIN_TIMEOUT = 21
     DISK_FULL = 22
     OP_SEQ_MIXED = 23
+    MALFORMED_FRAME = 24
 
 
 class ChatError(Exception):
@@ -162,6 +163,12 @@ class OpSeqMixed(ChatError):
     reason = Reason.OP_SEQ_MIXED
 
 
+class MalformedFrame(ChatError):
+    """A frame that can't be read, such as one with text that is not UTF-8."""
+
+    reason = Reason.MALFORMED_FRAME
+
+
 class Unavailable(ChatError):
     """Not now, or not here: the same operation may be repeated, at the primary."""
 
@@ -204,7 +211,7 @@ ERROR_OF: dict[Reason, type[ChatError]] = {
         InvalidName, InvalidText, UnknownRecipient, UnknownAccount, AccountDeleted, Replaced, NotLoggedIn,
         AlreadyLoggedIn, IdempotencyMismatch, OpSeqGap, AnswerForgotten, AcknowledgedTooMuch, FrameTooLarge,
         UnknownOperation, InvalidPage, InvalidPattern, InvalidClientId, OpSeqMixed, NotPrimary, NotReady, DiskFull,
-        TooManySessions, LoginTimeout,
+        TooManySessions, LoginTimeout, MalformedFrame,
     )
 }  # fmt: skip
 

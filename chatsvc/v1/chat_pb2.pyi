@@ -45,6 +45,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_LOGIN_TIMEOUT: _ClassVar[ErrorReason]
     ERROR_REASON_DISK_FULL: _ClassVar[ErrorReason]
     ERROR_REASON_OP_SEQ_MIXED: _ClassVar[ErrorReason]
+    ERROR_REASON_MALFORMED_FRAME: _ClassVar[ErrorReason]
 LOGOUT_REASON_UNSPECIFIED: LogoutReason
 LOGOUT_REASON_REQUESTED: LogoutReason
 LOGOUT_REASON_REPLACED: LogoutReason
@@ -75,6 +76,7 @@ ERROR_REASON_NOT_READY: ErrorReason
 ERROR_REASON_LOGIN_TIMEOUT: ErrorReason
 ERROR_REASON_DISK_FULL: ErrorReason
 ERROR_REASON_OP_SEQ_MIXED: ErrorReason
+ERROR_REASON_MALFORMED_FRAME: ErrorReason
 
 class SessionRequest(_message.Message):
     __slots__ = ("operations", "answered_op_seq")

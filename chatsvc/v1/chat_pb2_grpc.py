@@ -85,8 +85,7 @@ class ChatServicer:
 
         Codes: RESOURCE_EXHAUSTED (reason TOO_MANY_SESSIONS), UNAVAILABLE (reason NOT_PRIMARY or NOT_READY; or the
         server died: what was not answered may have happened and is sent again with the same op seqs),
-        DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came), INVALID_ARGUMENT (a frame that is no
-        SessionRequest, such as text that is not UTF-8, in the form that gRPC itself chooses).
+        DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,8 +48,7 @@ class ChatStub:
 
     Codes: RESOURCE_EXHAUSTED (reason TOO_MANY_SESSIONS), UNAVAILABLE (reason NOT_PRIMARY or NOT_READY; or the
     server died: what was not answered may have happened and is sent again with the same op seqs),
-    DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came), INVALID_ARGUMENT (a frame that is no
-    SessionRequest, such as text that is not UTF-8, in the form that gRPC itself chooses).
+    DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came).
     """
     SendMessage: _grpc.UnaryUnaryMultiCallable[_chat_pb2.SendMessageRequest, _chat_pb2.SendMessageResponse]
     """Sends one message without a session. The sender's account is made if need be, the recipient's never.
@@ -93,8 +92,7 @@ class ChatAsyncStub(ChatStub):
 
     Codes: RESOURCE_EXHAUSTED (reason TOO_MANY_SESSIONS), UNAVAILABLE (reason NOT_PRIMARY or NOT_READY; or the
     server died: what was not answered may have happened and is sent again with the same op seqs),
-    DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came), INVALID_ARGUMENT (a frame that is no
-    SessionRequest, such as text that is not UTF-8, in the form that gRPC itself chooses).
+    DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came).
     """
     SendMessage: _aio.UnaryUnaryMultiCallable[_chat_pb2.SendMessageRequest, _chat_pb2.SendMessageResponse]  # type: ignore[assignment]
     """Sends one message without a session. The sender's account is made if need be, the recipient's never.
@@ -141,8 +139,7 @@ class ChatServicer(metaclass=_abc_1.ABCMeta):
 
         Codes: RESOURCE_EXHAUSTED (reason TOO_MANY_SESSIONS), UNAVAILABLE (reason NOT_PRIMARY or NOT_READY; or the
         server died: what was not answered may have happened and is sent again with the same op seqs),
-        DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came), INVALID_ARGUMENT (a frame that is no
-        SessionRequest, such as text that is not UTF-8, in the form that gRPC itself chooses).
+        DEADLINE_EXCEEDED (reason LOGIN_TIMEOUT: no login came).
         """
 
     @_abc_1.abstractmethod
