@@ -29,12 +29,17 @@ class Config(msgspec.Struct, frozen=True, gc=False):
     members: tuple[Member, ...]  # sorted; the servers in sync and the learners
     mode: Mode
     reason: str  # why it was written, for people
-    degraded: bool  # somebody was passed over on silence alone and is not back yet
+    bypassed: tuple[DirId, ...]  # passed over on silence alone and not back yet
     removed: tuple[DirId, ...]  # directories that were sent away, newest last, REMOVED_MAX at most
 
     @property
     def position(self) -> Position:
         return Position(self.epoch, self.index)
+
+    @property
+    def degraded(self) -> bool:
+        """Were members passed over that may have gone on by themselves?"""
+        return bool(self.bypassed)
 
     def address_of(self, dir_id: DirId) -> str | None:
         for member in self.members:
@@ -56,7 +61,7 @@ class ConfigContent(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[Member, ...]
     mode: Mode
     reason: str
-    degraded: bool = False
+    bypassed: tuple[DirId, ...] = ()
     removed: tuple[DirId, ...] = ()
 
 
@@ -76,7 +81,7 @@ def decode_config(entry: Entry) -> Config:
     content = _decoder.decode(entry.payload)
     return Config(
         entry.epoch, entry.index, content.in_sync, content.members, content.mode, content.reason,
-        content.degraded, content.removed,
+        content.bypassed, content.removed,
     )
 
 

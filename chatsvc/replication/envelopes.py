@@ -88,7 +88,8 @@ class Ack(msgspec.Struct, frozen=True, gc=False):
     append_sent_at: int  # repeated from that Append
     append_last_index: int  # repeated from that Append
     gap: bool  # that Append began after received_index: something between was lost
-    applied_index: int
+    released_index: int  # how far the follower's host may have applied
+    leased: bool  # the follower holds a running lease of this reign
 
 
 class StepDown(msgspec.Struct, frozen=True, gc=False):

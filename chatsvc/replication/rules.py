@@ -154,7 +154,7 @@ RULES: dict[str, Rule] = {
         "A primary goes on alone though the member it was adding has elected somebody with a lease holder.",
     ),
     "stall": Rule(
-        "After an own stall a candidate gives up; a primary that a lease holder may have suspected steps down.",
+        "After an own stall a candidate gives up; a primary steps down if a lease holder may suspect it.",
         "The woken primary commits beside its successor.",
     ),
     "cover": Rule(
