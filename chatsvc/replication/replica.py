@@ -13,7 +13,7 @@ from chatsvc.replication import candidacy as voting
 from chatsvc.replication.candidacy import Candidacy
 from chatsvc.replication.configs import Chain, Config, ConfigContent, Mode, encode_config
 from chatsvc.replication.election import ADDRESSES_LEARNED_MAX, Answering, SurveyRound
-from chatsvc.replication.entries import NO_CHAIN, EntryKind, make_entry
+from chatsvc.replication.entries import EntryKind
 from chatsvc.replication.envelopes import (
     Ack,
     Announce,
@@ -37,7 +37,6 @@ from chatsvc.replication.envelopes import (
     Welcome,
 )
 from chatsvc.replication.events import (
-    AppendEntries,
     BarrierResult,
     Broken,
     ConfigFile,
@@ -61,12 +60,10 @@ from chatsvc.replication.events import (
     Received,
     Remove,
     Role,
-    Save,
     SaveCluster,
     SaveConfigFile,
     Saved,
     SaveFailed,
-    SavePromise,
     Status,
     Tick,
 )
@@ -82,7 +79,7 @@ from chatsvc.replication.identity import (
     Member,
 )
 from chatsvc.replication.lease import LONG_AGO
-from chatsvc.replication.log import Log, view_of
+from chatsvc.replication.log import Log
 from chatsvc.replication.reign import Reign
 from chatsvc.replication.rules import ALL, Rules
 from chatsvc.replication.saving import Saving
@@ -897,21 +894,3 @@ def _rolled_back(config_file: ConfigFile | None, log: Log) -> bool:
     if log.last_index < config_file.commit_index:
         return True
     return log.epoch_at(config_file.config.log_index) != config_file.config.epoch
-
-
-def found(
-    identity: Identity, draw: Callable[[int], int], mode: Mode = Mode.AVAILABLE
-) -> tuple[HardState, LogView, Save]:
-    """The beginning of a new cluster of one: CONFIG {self}, in its first epoch.
-
-    The host carries out the Save on an empty directory, then starts a Replica with that state.
-    """
-    assert identity.cluster_id != NO_CLUSTER, "a new cluster has a new cluster id"
-    epoch = Epoch(1, draw(voting.LOTS), identity.dir_id)
-    member = Member(identity.dir_id, identity.address, identity.name)
-    content = ConfigContent((identity.dir_id,), (member,), mode, "founded")
-    entry = make_entry(epoch, 1, EntryKind.CONFIG, encode_config(content), NO_CHAIN)
-    save = Save(0, (SaveCluster(identity.cluster_id), SavePromise(epoch), AppendEntries((entry,))))
-    return HardState(promised=epoch), view_of((entry,)), save
-
-

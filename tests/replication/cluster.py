@@ -36,9 +36,10 @@ from chatsvc.replication.events import (
     Tick,
     TruncateTo,
 )
+from chatsvc.replication.founding import found
 from chatsvc.replication.identity import NO_CLUSTER, NO_EPOCH, Identity, boot_id
 from chatsvc.replication.log import view_of
-from chatsvc.replication.replica import Replica, found
+from chatsvc.replication.replica import Replica
 from chatsvc.replication.rules import ALL, Rules
 from chatsvc.replication.settings import Settings, Timers
 
