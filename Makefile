@@ -1,0 +1,62 @@
+# `make` lists the targets. Everything runs in ./.venv, which is made on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(sort $(wildcard protos/chatsvc/v1/*.proto))
+GENERATED := chatsvc/v1
+SERVE_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types proto proto-check format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatsvc needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chatsvc needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,dev]'
+	@touch $@ $(VENV)/.run
+
+run: $(VENV)/.run  ## start the service in the foreground and say how to connect
+	@$(BIN)/chatsvc serve --primary $(SERVE_OPTIONS)
+
+test: $(VENV)/.dev  ## run the tests
+	$(BIN)/python -m pytest
+
+check: lint types test  ## all that CI checks
+
+lint: $(VENV)/.dev proto-check  ## style, import contracts, protos, staleness of generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+
+types: $(VENV)/.dev  ## mypy, strict
+	$(BIN)/mypy
+
+format: $(VENV)/.dev  ## put the code into its standard form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/buf format --write
+
+proto: $(VENV)/.dev  ## generate chatsvc/v1 from protos/
+	rm -f $(GENERATED)/*_pb2*
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=. --pyi_out=. --grpc_python_out=. --mypy_grpc_out=. --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc $(PROTOS)
+
+proto-check: $(VENV)/.dev
+	@fresh=$$(mktemp -d) && trap 'rm -r "$$fresh"' EXIT && \
+	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=$$fresh --pyi_out=$$fresh --grpc_python_out=$$fresh --mypy_grpc_out=$$fresh --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc $(PROTOS) && \
+	diff -r --exclude=__init__.py --exclude=__pycache__ $$fresh/chatsvc/v1 $(GENERATED) >/dev/null || \
+	{ echo 'the generated code in $(GENERATED) is stale: make proto' >&2; exit 1; }
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

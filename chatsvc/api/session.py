@@ -1,0 +1,557 @@
+"""One stream of `Chat.Session`.
+
+Three parties work on a session, all on the event loop:
+
+- the *reader*, which takes frames off the stream and carries out their operations in order,
+- the engine, which calls back with outcomes and with messages for the account,
+- the *writer*, which takes all that waits each time it writes. A quiet session keeps its latency, a busy one grows
+  its frames by itself, and no two writes are ever under way at once.
+
+What bounds a session: the reader stops while `WINDOW_OPS` operations are without an outcome or as many events wait
+to be written; messages are pushed only while at most `CREDIT_MESSAGES` are not acknowledged, and what does not fit
+stays in the inbox and is read from there later.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import msgspec
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from chatsvc.api import reads
+from chatsvc.api.events import fill_message
+from chatsvc.api.status import abort, error_event
+from chatsvc.domain.commands import DeleteAccount, OpenSession, RetireClient, Sends
+from chatsvc.domain.errors import (
+    AcknowledgedTooMuch,
+    AlreadyLoggedIn,
+    ChatError,
+    FrameTooLarge,
+    LoginTimeout,
+    MalformedFrame,
+    NotLoggedIn,
+    OpSeqMixed,
+    Reason,
+    Refusal,
+    Unavailable,
+    UnknownOperation,
+)
+from chatsvc.domain.limits import CLIENT_ID_BYTES, NAME_CODE_POINTS_MAX, TEXT_CODE_POINTS_MAX, WINDOW_OPS
+from chatsvc.domain.names import check_name
+from chatsvc.domain.outcomes import AccountGone, Message, Outcome, SendsDone, SessionOpened
+from chatsvc.engine import Engine
+from chatsvc.v1 import chat_pb2 as pb
+
+CREDIT_MESSAGES = 256
+"""Most messages pushed and not acknowledged."""
+
+FRAME_EVENTS_MAX = 1_024
+"""Most operations in a frame from a client, and most of what waits put into one frame to it."""
+
+FRAME_TEXT_MAX = 1024 * 1024
+"""Code points of messages after which a frame to a client is full."""
+
+
+class SessionSettings(msgspec.Struct, frozen=True):
+    """What a session is allowed.
+
+    Attributes:
+        login_timeout_s: how long a stream may stay without a login.
+        slow_consumer_s: how long a write may wait for a client that does not read.
+        servers: addresses that a welcome names.
+    """
+
+    login_timeout_s: float = 60.0
+    slow_consumer_s: float = 30.0
+    servers: tuple[str, ...] = ()
+
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class Session:
+    """See the module; also the engine's `Subscriber` for its account.
+
+    Args:
+        engine: what carries out operations.
+        context: of the stream, whose frames are bytes in both directions.
+        settings: see there.
+        on_login: called with this session when it is logged in, to end an older stream of the same client.
+    """
+
+    def __init__(
+        self, engine: Engine, context: Context, settings: SessionSettings, on_login: Callable[["Session"], None]
+    ) -> None:
+        self.engine, self.context, self.settings, self.on_login = engine, context, settings, on_login
+        self.account_id = 0
+        self.incarnation = 0
+        self.client_id = b""
+        self._user = ""
+        self._receives = self._explicit = self._retires = False
+        self._logged_in = self._welcomed = False
+        # Operations.
+        self._next_op_seq = 1  # that is submitted next
+        self._client_counts: bool | None = None  # whether op seqs come from the client; None: not known yet
+        self._without_outcome = 0
+        self._answered_op_seq = 0
+        self._outcome_came = asyncio.Event()
+        # Events to write: a Message, a SendsDone, or an event as it goes out.
+        self._waiting: list[Message | SendsDone | pb.Event] = []
+        self._something_waits = asyncio.Event()
+        self._written = asyncio.Event()
+        self._ending = False  # nothing more is accepted; the writer ends after what waits
+        # Delivery: acknowledged <= pushed <= last; live means that pushed == last and messages go out as they come.
+        self._acknowledged = self._pushed = self._last = 0
+        self._live = False
+        self._credit_came = asyncio.Event()
+
+    # ---- the stream
+
+    async def run(self) -> None:
+        """Serve the stream until either side ends it. Cancelled when the client is gone."""
+        reader = asyncio.ensure_future(self._read())
+        writer = asyncio.ensure_future(self._write())
+        try:
+            await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            if reader.done() and not writer.done():
+                reader.result()
+                await writer
+            elif writer.done():
+                writer.result()
+        finally:
+            self._ending = True
+            if self._logged_in and self._receives:
+                self.engine.unsubscribe(self)
+            for task in (reader, writer):
+                task.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    def end(self, reason: "pb.LogoutReason.ValueType", message: str) -> None:
+        """Say goodbye; the stream ends once that is written."""
+        if not self._ending:
+            self._push(pb.Event(logged_out=pb.LoggedOut(reason=reason, message=message)))
+            self._ending = True
+
+    async def _read(self) -> None:
+        try:
+            async with asyncio.timeout(self.settings.login_timeout_s) as login_deadline:
+                async for frame in self._frames():
+                    await self._handle(frame)
+                    if self._logged_in and login_deadline.when() is not None:
+                        login_deadline.reschedule(None)
+        except TimeoutError:
+            error = LoginTimeout(f"no login came within {self.settings.login_timeout_s:g} s")
+            await abort(self.context, error)
+        # The client has said all it wanted to say.
+        await self._all_outcomes()
+        await self._log_out()
+
+    async def _frames(self) -> AsyncIterator[bytes]:
+        while not self._ending:
+            frame = await self.context.read()
+            if frame is aio.EOF:
+                return
+            yield frame
+
+    async def _write(self) -> None:
+        while True:
+            await self._something_waits.wait()
+            self._something_waits.clear()
+            while self._waiting or (self._may_catch_up() and await self._catch_up()):
+                frame, highest_inbox_seq = self._next_frame()
+                await self._write_frame(frame)
+                if highest_inbox_seq and not self._explicit:
+                    self._acknowledge(highest_inbox_seq)
+                self._written.set()
+            if self._ending:
+                return
+
+    async def _write_frame(self, frame: bytes) -> None:
+        try:
+            async with asyncio.timeout(self.settings.slow_consumer_s):
+                await self.context.write(frame)
+        except TimeoutError:
+            await self.context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {self.settings.slow_consumer_s:g} s"
+            )
+
+    def _next_frame(self) -> tuple[bytes, int]:
+        """All that waits, as far as it fits, with the highest inbox_seq among it (0: none)."""
+        waiting, self._waiting = self._waiting, []
+        response = pb.SessionResponse()
+        add = response.events.add
+        room, highest_inbox_seq, taken = FRAME_TEXT_MAX, 0, 0
+        for item in waiting:
+            if len(response.events) >= FRAME_EVENTS_MAX or room <= 0:
+                self._waiting = waiting[taken:] + self._waiting
+                break
+            taken += 1
+            kind = type(item)
+            if kind is Message:
+                fill_message(add().message, item)
+                highest_inbox_seq = item.inbox_seq
+                room -= len(item.text)
+            elif kind is SendsDone:
+                self._add_answers(add, item)
+            else:
+                response.events.append(item)
+                room -= item.ByteSize()
+        return response.SerializeToString(), highest_inbox_seq
+
+    def _add_answers(self, add: Callable[[], pb.Event], done: SendsDone) -> None:
+        """Answers to sends, refused ones among them."""
+        recipients = {message.op_seq: message.recipient_id for message in done.messages}
+        is_online = self.engine.is_online
+        op_seq = done.first_op_seq
+        for offset, (conversation_seq, time_us) in enumerate(done.answers):
+            if conversation_seq:
+                sent = add().sent
+                sent.op_seq = op_seq
+                sent.conversation_seq = conversation_seq
+                sent_time = sent.sent_time
+                sent_time.seconds = time_us // 1_000_000
+                sent_time.nanos = time_us % 1_000_000 * 1_000
+                if is_online(recipients.get(op_seq, 0)):
+                    sent.recipient_online = True
+            else:
+                add().CopyFrom(error_event(done.refusals[offset].error(), op_seq, 0))
+            op_seq += 1
+
+    def _push(self, item: Message | SendsDone | pb.Event) -> None:
+        if not self._ending:
+            self._waiting.append(item)
+            self._something_waits.set()
+
+    def _refuse(self, error: ChatError, op_seq: int = 0, tag: int = 0) -> None:
+        self._push(error_event(error, op_seq, tag))
+
+    # ---- operations
+
+    async def _handle(self, raw: bytes) -> None:
+        """Carry out a frame. Returns when the next one may be read."""
+        try:
+            frame = pb.SessionRequest.FromString(raw)
+        except DecodeError:
+            self._refuse(
+                MalformedFrame("the frame is no SessionRequest with UTF-8 text; nothing of it was carried out")
+            )
+            return
+        operations = frame.operations
+        if len(operations) > FRAME_EVENTS_MAX:
+            self._refuse(
+                FrameTooLarge(
+                    f"a frame has at most {FRAME_EVENTS_MAX:,} operations, this one has {len(operations):,}; "
+                    "nothing of it was carried out",
+                    limit=FRAME_EVENTS_MAX,
+                ),
+                operations[0].op_seq,
+                operations[0].tag,
+            )
+            return
+        self._answered_op_seq = max(self._answered_op_seq, frame.answered_op_seq)
+        sends: list[pb.Operation] = []  # neighbours, which become one command
+        for operation in operations:
+            kind = operation.WhichOneof("kind")
+            if kind == "send" and self._logged_in:
+                sends.append(operation)
+                continue
+            if sends:
+                self._submit_sends(sends)
+                sends = []
+            try:
+                await self._carry_out(kind, operation)
+            except ChatError as error:
+                self._refuse(error, operation.op_seq, operation.tag)
+            if self._ending:
+                return
+        if sends:
+            self._submit_sends(sends)
+        await self._room()
+
+    async def _carry_out(self, kind: str | None, operation: pb.Operation) -> None:
+        if kind is None:
+            raise UnknownOperation("an operation without a kind that this server knows")
+        if kind == "login":
+            await self._log_in(operation.login, operation.tag)
+            return
+        if not self._logged_in:
+            raise NotLoggedIn("the first operation must be a login")
+        match kind:
+            case "acknowledge":
+                self._acknowledge_explicitly(operation.acknowledge.inbox_seq)
+            case "list_accounts":
+                asked = operation.list_accounts
+                page = await reads.accounts(self.engine, asked.pattern, asked.page_size, asked.page_token)
+                self._push(pb.Event(tag=operation.tag, accounts=page))
+            case "history":
+                history = operation.history
+                part = await reads.conversation(self.engine, self._user, history.peer, history.limit, history.before)
+                self._push(pb.Event(tag=operation.tag, conversation=part))
+            case "delete_account":
+                await self._delete_account(operation)
+            case "logout":
+                await self._all_outcomes()
+                await self._log_out(operation.tag)
+            case "ping":
+                self._push(pb.Event(tag=operation.tag, pong=pb.Pong()))
+            case _:
+                raise AssertionError(f"unhandled operation {kind}")
+
+    async def _room(self) -> None:
+        """Wait until the session and the engine have room for another frame."""
+        while not self._ending and (self._without_outcome >= WINDOW_OPS or len(self._waiting) >= 2 * WINDOW_OPS):
+            event = self._outcome_came if self._without_outcome >= WINDOW_OPS else self._written
+            event.clear()
+            await event.wait()
+        await self.engine.room()
+
+    async def _all_outcomes(self) -> None:
+        while self._without_outcome and not self._ending:
+            self._outcome_came.clear()
+            await self._outcome_came.wait()
+
+    async def _outcome(self, command: OpenSession | DeleteAccount | RetireClient) -> Outcome:
+        """Have one command carried out.
+
+        Raises:
+            ChatError: it was refused, or this server can't say what came of it.
+        """
+        (outcome,) = await self.engine.execute(command)
+        if isinstance(outcome, Refusal):
+            raise outcome.error()
+        return outcome
+
+    # ---- login and logout
+
+    async def _log_in(self, login: pb.Login, tag: int) -> None:
+        if self._logged_in:
+            raise AlreadyLoggedIn(f"this stream is logged in as {self._user}")
+        if refusal := check_name(login.user):
+            raise refusal.error()
+        client_id = login.client_id or secrets.token_bytes(CLIENT_ID_BYTES)
+        if len(client_id) != CLIENT_ID_BYTES:
+            raise Refusal(Reason.INVALID_CLIENT_ID).error()
+        self.client_id, self._receives = client_id, not login.send_only
+        self._explicit, self._retires = login.explicit_acknowledgement, login.retire_client or not login.client_id
+        opened: asyncio.Future[SessionOpened] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome | Unavailable) -> None:
+            # Here and not after the await, so that no message comes between the login and the subscription.
+            if opened.cancelled():
+                return
+            if isinstance(outcome, SessionOpened):
+                self._open(outcome, login.received_inbox_seq)
+                opened.set_result(outcome)
+            elif isinstance(outcome, Refusal):
+                opened.set_exception(outcome.error())
+            else:
+                assert isinstance(outcome, Unavailable)
+                opened.set_exception(outcome)
+
+        first_unanswered = max(1, login.first_unanswered_op_seq)
+        self.engine.submit(
+            OpenSession(
+                login.user, client_id, self._receives, not login.existing_only, login.incarnation, first_unanswered
+            ),
+            done,
+        )
+        outcome = await opened
+        status = self.engine.status()
+        self._push(
+            pb.Event(
+                tag=tag,
+                welcome=pb.Welcome(
+                    user=outcome.user,
+                    created=outcome.created,
+                    client_id=client_id,
+                    incarnation=outcome.incarnation,
+                    next_op_seq=outcome.next_op_seq,
+                    acknowledged_inbox_seq=outcome.cursor,
+                    last_inbox_seq=outcome.last_inbox_seq,
+                    epoch=status.epoch,
+                    cluster_id=status.cluster_id,
+                    servers=[member.address for member in status.members],
+                ),
+            )
+        )
+        self._welcomed = True
+        self._something_waits.set()
+
+    def _open(self, outcome: SessionOpened, received_inbox_seq: int) -> None:
+        self._logged_in = True
+        self.account_id, self.incarnation = outcome.account_id, outcome.incarnation
+        self._user, self._next_op_seq = outcome.user, outcome.next_op_seq
+        if self._receives:
+            self._last = self.engine.subscribe(self)
+            self._acknowledged = self._pushed = min(max(outcome.cursor, received_inbox_seq), self._last)
+            if self._pushed > outcome.cursor:
+                self.engine.acknowledge(self.account_id, self._pushed)
+        self.on_login(self)
+
+    async def _log_out(self, tag: int = 0) -> None:
+        """End the session once its acknowledgements can no longer be lost."""
+        if self._logged_in and not self._ending:
+            try:
+                if not self._explicit and self._receives:
+                    await self._all_written()
+                await self.engine.flush_acknowledgements()
+                if self._retires:
+                    await self._outcome(RetireClient(self.client_id))
+            except Unavailable as error:
+                self.end(pb.LOGOUT_REASON_SERVER_LEAVING, str(error))
+        self._push(pb.Event(tag=tag, logged_out=pb.LoggedOut(reason=pb.LOGOUT_REASON_REQUESTED, message="logged out")))
+        self._ending = True
+        self._something_waits.set()
+
+    async def _all_written(self) -> None:
+        while self._waiting and not self._ending:
+            self._written.clear()
+            await self._written.wait()
+
+    async def _delete_account(self, operation: pb.Operation) -> None:
+        op_seq = self._take_op_seq(operation.op_seq)
+        if op_seq is None:
+            return
+        self._next_op_seq = max(self._next_op_seq, op_seq + 1)
+        await self._all_outcomes()
+        # From here on the engine's word that the account is gone is expected; the answer says it.
+        receives, self._receives = self._receives, False
+        if receives:
+            self.engine.unsubscribe(self)
+        try:
+            outcome = await self._outcome(DeleteAccount(self.client_id, op_seq))
+        except Unavailable:
+            self._next_op_seq = min(self._next_op_seq, op_seq)
+            raise
+        assert isinstance(outcome, AccountGone)
+        if self._retires:
+            await self._outcome(RetireClient(self.client_id))
+        self._push(pb.Event(tag=operation.tag, account_deleted=pb.AccountDeleted(user=outcome.user)))
+        self.end(pb.LOGOUT_REASON_ACCOUNT_DELETED, "the account was deleted")
+
+    # ---- sends
+
+    def _take_op_seq(self, op_seq: int) -> int | None:
+        """The op seq of an operation: its own, or the next one if the server counts. None: it was refused."""
+        if self._client_counts is None:
+            self._client_counts = op_seq > 0
+        if self._client_counts != (op_seq > 0):
+            self._refuse(OpSeqMixed("either all operations of a session have an op seq or none"), op_seq)
+            return None
+        if op_seq > self._next_op_seq:
+            self._refuse(Refusal(Reason.OP_SEQ_GAP, self._next_op_seq).error(), op_seq)
+            return None
+        return op_seq or self._next_op_seq
+
+    def _submit_sends(self, operations: list[pb.Operation]) -> None:
+        """Submit sends, those with consecutive op seqs as one command."""
+        first_op_seq = 0
+        messages: list[tuple[str, str]] = []
+        refused: dict[int, tuple[int, int]] = {}
+        for operation in operations:
+            op_seq = self._take_op_seq(operation.op_seq)
+            if op_seq is None:
+                continue
+            if op_seq != first_op_seq + len(messages):
+                if messages:
+                    self._submit(first_op_seq, messages, refused)
+                first_op_seq, messages, refused = op_seq, [], {}
+            send = operation.send
+            to, text = send.to, send.text
+            if not 1 <= len(text) <= TEXT_CODE_POINTS_MAX:
+                refused[len(messages)] = (Reason.INVALID_TEXT, len(text))
+                text = ""  # a text that is not allowed does not go into the log
+            if len(to) > 4 * NAME_CODE_POINTS_MAX:
+                to = to[: 4 * NAME_CODE_POINTS_MAX]  # which still is no name
+            messages.append((to, text))
+            if op_seq >= self._next_op_seq:
+                self._next_op_seq = op_seq + 1
+        if messages:
+            self._submit(first_op_seq, messages, refused)
+
+    def _submit(self, first_op_seq: int, messages: list[tuple[str, str]], refused: dict[int, tuple[int, int]]) -> None:
+        count = len(messages)
+        self._without_outcome += count
+
+        def done(outcome: Outcome | Unavailable) -> None:
+            self._without_outcome -= count
+            self._outcome_came.set()
+            if type(outcome) is SendsDone:
+                self._push(outcome)
+                return
+            assert isinstance(outcome, Unavailable | Refusal)
+            error = outcome if isinstance(outcome, Unavailable) else outcome.error()
+            for op_seq in range(first_op_seq, first_op_seq + count):
+                self._refuse(error, op_seq)
+            # They did not take their numbers.
+            self._next_op_seq = min(self._next_op_seq, first_op_seq)
+
+        keep_answers = bool(self._client_counts)
+        self.engine.submit(
+            Sends(self.client_id, first_op_seq, self._answered_op_seq, keep_answers, messages, refused), done
+        )
+
+    # ---- delivery
+
+    def deliver(self, message: Message) -> None:
+        """Engine: a message for the account. Pushed now if all before it were, and there is credit."""
+        self._last = message.inbox_seq
+        if self._live and self._last - self._acknowledged <= CREDIT_MESSAGES:
+            self._pushed = self._last
+            self._push(message)
+        else:
+            self._live = False
+            self._something_waits.set()
+
+    def replaced(self) -> None:
+        """Engine: a later login receives for the account."""
+        self.end(pb.LOGOUT_REASON_REPLACED, "another login of the same name has replaced this one")
+
+    def account_deleted(self) -> None:
+        """Engine: the account is gone."""
+        self.end(pb.LOGOUT_REASON_ACCOUNT_DELETED, "the account was deleted")
+
+    def _may_catch_up(self) -> bool:
+        return (
+            self._welcomed
+            and self._receives
+            and not self._live
+            and not self._ending
+            and self._pushed - self._acknowledged < CREDIT_MESSAGES
+        )
+
+    async def _catch_up(self) -> bool:
+        """Push a page of what waits in the inbox, or find that messages can go out as they come.
+
+        Returns:
+            Whether there is anything to write.
+        """
+        if self._pushed < self._last:
+            room = CREDIT_MESSAGES - (self._pushed - self._acknowledged)
+            page = await self.engine.read_inbox(self.account_id, self._pushed, room)
+            assert all(message.inbox_seq == self._pushed + place for place, message in enumerate(page, start=1)), (
+                "an inbox has no gaps"
+            )
+            self._waiting += page
+            self._pushed += len(page)
+        if self._pushed == self._last:
+            self._live = True
+        return bool(self._waiting)
+
+    def _acknowledge_explicitly(self, inbox_seq: int) -> None:
+        if inbox_seq > self._pushed:
+            raise AcknowledgedTooMuch(
+                f"message {inbox_seq} was acknowledged, the last one pushed is {self._pushed}", pushed=self._pushed
+            )
+        self._acknowledge(inbox_seq)
+
+    def _acknowledge(self, inbox_seq: int) -> None:
+        if inbox_seq > self._acknowledged:
+            self._acknowledged = inbox_seq
+            self.engine.acknowledge(self.account_id, inbox_seq)
+            if not self._live:
+                self._something_waits.set()

@@ -1,0 +1,94 @@
+"""What the two databases have in common: how they are opened, and what SQLite's errors mean here."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from chatsvc.storage.errors import DirectoryUnusable, DiskFull, NewerFormat, StorageDamaged, StorageError, StorageFailed
+
+SQLITE_VERSION_MIN = (3, 51, 3)
+"""Older ones can lose a commit when a checkpoint resets the WAL while another connection writes."""
+
+_BUSY_TIMEOUT_MS = 10_000
+
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+_IOERR_FOR_WANT_OF_SPACE = frozenset({apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
+
+
+def check_sqlite_version() -> None:
+    """Refuse an SQLite that is known to lose data.
+
+    Raises:
+        DirectoryUnusable: it is too old.
+    """
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < SQLITE_VERSION_MIN:
+        wanted = ".".join(map(str, SQLITE_VERSION_MIN))
+        raise DirectoryUnusable(f"SQLite {apsw.sqlite_lib_version()} is too old, {wanted} is needed: upgrade apsw")
+
+
+def full(path: Path) -> DiskFull:
+    """The error that says that there is no room for `path`."""
+    return DiskFull(f"the disk of {path.parent} is full: free some space")
+
+
+def translate(error: apsw.Error, path: Path, system_errno: int) -> StorageError:
+    """What an error of SQLite means for the database at `path`."""
+    code = getattr(error, "extendedresult", 0)
+    if isinstance(error, apsw.FullError) or (code in _IOERR_FOR_WANT_OF_SPACE and system_errno in _NO_SPACE):
+        return full(path)
+    if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
+        return StorageDamaged(f"{path} is damaged ({error}): restore the directory from a copy, or empty it and rejoin")
+    return StorageFailed(f"{path} failed ({error}): check the disk, then start again")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Raise errors of SQLite as errors of storage. Not for the hot path."""
+    try:
+        yield
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        raise DirectoryUnusable(f"{path} can't be opened for writing ({error}): check its permissions") from error
+    except apsw.Error as error:
+        raise translate(error, path, 0) from error
+
+
+def connect(path: Path, *, create: bool = False, read_only: bool = False, synchronous: str = "FULL") -> apsw.Connection:
+    """A connection in WAL mode that never checkpoints by itself.
+
+    Raises:
+        apsw.Error: see `translated`.
+    """
+    if read_only:
+        flags = apsw.SQLITE_OPEN_READONLY
+    else:
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    connection = apsw.Connection(str(path), flags=flags)
+    try:
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+        if not read_only:
+            connection.pragma("journal_mode", "wal")
+            connection.pragma("synchronous", synchronous)
+        connection.wal_autocheckpoint(0)
+        connection.pragma("temp_store", "memory")  # no temporary files: neither their cost nor their errors
+        connection.pragma("cache_size", -16_384)
+        connection.pragma("trusted_schema", False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check_format(path: Path, stored: int, known: int) -> None:
+    """Refuse a format that a newer program made.
+
+    Raises:
+        NewerFormat: it is newer than what is known here.
+    """
+    if stored > known:
+        raise NewerFormat(
+            f"{path} was made by a newer chatsvc (format {stored}; this one knows {known}): use that version"
+        )

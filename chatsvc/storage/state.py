@@ -1,0 +1,404 @@
+"""The chat state in tables: accounts, messages, inboxes and clients, as they were after some log entry.
+
+It lags behind the log, and is brought up to date in large transactions, so that no commit waits for an index.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from chatsvc.domain.outcomes import Message
+from chatsvc.domain.state import Account, Answer, Changes, Client
+from chatsvc.storage.database import check_format, connect, translate, translated
+from chatsvc.storage.errors import StorageDamaged, StorageError, StorageFailed
+from chatsvc.storage.mappings import StoredMapping
+from chatsvc.storage.reads import StateReader
+
+STATE_FORMAT = 1
+
+HEADS_CAPACITY = 200_000
+CLIENTS_CAPACITY = 20_000
+
+_CHECKPOINT_PAGES = 4_000
+
+_SCHEMA = """
+CREATE TABLE meta (
+    format INTEGER NOT NULL,
+    dir_id BLOB NOT NULL,
+    applied_index INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    next_account_id INTEGER NOT NULL,
+    time_us INTEGER NOT NULL
+);
+CREATE TABLE accounts (
+    account_id INTEGER PRIMARY KEY,
+    user TEXT NOT NULL,
+    key TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    last_inbox_seq INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,
+    incarnation INTEGER NOT NULL,
+    client_id BLOB NOT NULL,
+    deleted INTEGER NOT NULL DEFAULT 0  -- such a row stays, for the author's name in the other side's history
+);
+CREATE UNIQUE INDEX living_accounts ON accounts (key) WHERE deleted = 0;
+CREATE INDEX deleted_accounts ON accounts (key) WHERE deleted = 1;
+CREATE TABLE messages (
+    conversation INTEGER NOT NULL,
+    conversation_seq INTEGER NOT NULL,
+    author_id INTEGER NOT NULL,
+    time_us INTEGER NOT NULL,
+    client_id BLOB NOT NULL,
+    op_seq INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (conversation, conversation_seq)
+) WITHOUT ROWID;
+CREATE TABLE peers (  -- both directions of every conversation that has messages
+    account_id INTEGER NOT NULL,
+    peer_id INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    PRIMARY KEY (account_id, peer_id)
+) WITHOUT ROWID;
+CREATE TABLE inbox (  -- not yet acknowledged when flushed
+    account_id INTEGER NOT NULL,
+    inbox_seq INTEGER NOT NULL,
+    conversation INTEGER NOT NULL,
+    conversation_seq INTEGER NOT NULL,
+    PRIMARY KEY (account_id, inbox_seq)
+) WITHOUT ROWID;
+CREATE TABLE clients (client_id BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
+
+-- A flush is one statement: one transaction, one call into SQLite. Each call gives up Python's lock and must win it
+-- back from a busy event loop; a call per row would spend nearly all its time on that. Rows come as JSON arrays.
+CREATE VIEW flush AS SELECT
+    '' AS deleted, '' AS accounts, '' AS messages, '' AS conversations, '' AS inbox, '' AS clients, '' AS retired,
+    0 AS applied_index, x'' AS digest, 0 AS next_account_id, 0 AS time_us;
+CREATE TRIGGER flush_insert INSTEAD OF INSERT ON flush BEGIN
+    INSERT INTO accounts
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+            unhex(value ->> 7), 1
+        FROM jsonb_each(NEW.deleted) WHERE true
+        ON CONFLICT (account_id) DO UPDATE SET deleted = 1;
+    INSERT INTO accounts
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+            unhex(value ->> 7), 0
+        FROM jsonb_each(NEW.accounts) WHERE true
+        ON CONFLICT (account_id) DO UPDATE SET
+            last_inbox_seq = excluded.last_inbox_seq, cursor = excluded.cursor, incarnation = excluded.incarnation,
+            client_id = excluded.client_id;
+    INSERT INTO messages
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), value ->> 5, value ->> 6
+        FROM jsonb_each(NEW.messages);
+    INSERT INTO peers
+        SELECT value >> 32, value & 0xffffffff, value FROM json_each(NEW.conversations);
+    INSERT INTO peers
+        SELECT value & 0xffffffff, value >> 32, value FROM json_each(NEW.conversations)
+        WHERE value & 0xffffffff <> value >> 32;
+    INSERT INTO inbox
+        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each(NEW.inbox);
+    DELETE FROM inbox WHERE (account_id, inbox_seq) IN (
+        SELECT i.account_id, i.inbox_seq
+        FROM jsonb_each(NEW.accounts) AS changed
+        CROSS JOIN inbox AS i ON i.account_id = changed.value ->> 0 AND i.inbox_seq <= changed.value ->> 5
+    );
+    DELETE FROM inbox WHERE account_id IN (SELECT value ->> 0 FROM jsonb_each(NEW.deleted));
+    DELETE FROM messages WHERE conversation IN (
+        SELECT p.conversation
+        FROM jsonb_each(NEW.deleted) AS gone
+        CROSS JOIN peers AS p ON p.account_id = gone.value ->> 0
+        CROSS JOIN accounts AS a ON a.account_id = p.peer_id AND a.deleted = 1
+    );
+    INSERT INTO clients
+        SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(NEW.clients) WHERE true
+        ON CONFLICT (client_id) DO UPDATE SET state = excluded.state;
+    DELETE FROM clients WHERE client_id IN (SELECT unhex(value) FROM json_each(NEW.retired));
+    UPDATE meta SET applied_index = NEW.applied_index, digest = NEW.digest, next_account_id = NEW.next_account_id,
+        time_us = NEW.time_us;
+END;
+"""
+
+_FLUSH = """
+INSERT INTO flush VALUES (
+    CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
+    CAST(? AS TEXT), ?, ?, ?, ?
+)
+"""
+
+_LOAD_ACCOUNTS = """
+SELECT account_id, user, key, created_us, last_inbox_seq, cursor, incarnation, client_id FROM accounts WHERE deleted = 0
+"""
+_HEAD = "SELECT max(conversation_seq) FROM messages WHERE conversation = ?"
+_CLIENT = "SELECT state FROM clients WHERE client_id = ?"
+
+_SEQ_MAX = (1 << 63) - 1
+
+_StoredClient = tuple[int, int, int, list[Answer], list[tuple[int, int]]]
+_AccountRow = tuple[int, str, str, int, int, int, int, str]
+
+
+class LoadedState(msgspec.Struct, frozen=True):
+    """What the chat state starts from.
+
+    Attributes:
+        accounts: the living ones.
+        next_account_id: id of the account that is made next.
+        applied_index: the state is that after this log entry; 0 means before the first.
+        digest: `ChatState.digest` there.
+        last_time_us: time of that entry.
+    """
+
+    accounts: list[Account]
+    next_account_id: int
+    applied_index: int
+    digest: bytes
+    last_time_us: int
+
+
+class StateSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """What a flush writes. Nothing in it changes any more, so that it may be given to a thread."""
+
+    messages: list[Message]
+    accounts: list[_AccountRow]
+    deleted: list[_AccountRow]
+    clients: list[tuple[str, str]]
+    retired: list[str]
+    applied_index: int
+    digest: bytes
+    next_account_id: int
+    last_time_us: int
+
+
+class ConversationHeads(StoredMapping[int, int]):
+    """By conversation, the last conversation_seq. Of those with only deleted accounts nothing is known any more."""
+
+    __slots__ = ()
+
+
+class ClientTable(StoredMapping[bytes, Client]):
+    """By client id, the client."""
+
+    __slots__ = ()
+
+
+class StateStore(StateReader):
+    """The tables in `state.db`.
+
+    `flush` is called in one thread, the methods of `StateReader` in another one, and everything else on the event loop,
+    all at the same time.
+
+    Attributes:
+        conversations, clients: mappings for the chat state.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dir_id: bytes,
+        *,
+        conversations_capacity: int = HEADS_CAPACITY,
+        clients_capacity: int = CLIENTS_CAPACITY,
+    ) -> None:
+        """Open existing tables.
+
+        Raises:
+            StorageDamaged: they are missing, empty, no such tables, or another directory's.
+            NewerFormat: a newer program has made them.
+            DiskFull, DirectoryUnusable, StorageFailed: see there.
+        """
+        self.path = path
+        self._failed: StorageFailed | None = None
+        with translated(path):
+            self._writer = connect(path, synchronous="NORMAL")
+        try:
+            self._check_meta(dir_id)
+            super().__init__(path)
+            with translated(path):
+                self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
+                self._lookups = connect(path, read_only=True)
+        except BaseException:
+            self._writer.close()
+            raise
+        self.conversations = ConversationHeads(self._lookup_head, self._head_keys, conversations_capacity)
+        self.clients = ClientTable(self._lookup_client, self._client_keys, clients_capacity)
+
+    @staticmethod
+    def create(path: Path, dir_id: bytes) -> None:
+        """Make empty tables for a directory."""
+        with translated(path):
+            connection = connect(path, create=True)
+            try:
+                with connection:
+                    connection.execute(_SCHEMA)
+                    connection.execute("INSERT INTO meta VALUES (?, ?, 0, ?, 1, 0)", (STATE_FORMAT, dir_id, bytes(16)))
+            finally:
+                connection.close()
+
+    def _check_meta(self, dir_id: bytes) -> None:
+        with translated(self.path):
+            known = self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get
+            meta = self._writer.execute("SELECT format, dir_id FROM meta").get if known else None
+        if meta is None:
+            raise StorageDamaged(f"{self.path} was emptied: restore the directory from a copy, or empty it and rejoin")
+        check_format(self.path, meta[0], STATE_FORMAT)
+        if meta[1] != dir_id:
+            raise StorageDamaged(f"{self.path} belongs to another directory: put the right file back")
+
+    def load(self) -> LoadedState:
+        """Where the chat state stands. `conversations` and `clients` belong to it.
+
+        Raises:
+            StorageDamaged, StorageFailed: the tables can't be read.
+        """
+        try:
+            meta = self._writer.execute("SELECT applied_index, digest, next_account_id, time_us FROM meta").get
+            accounts = [Account(*row) for row in self._writer.execute(_LOAD_ACCOUNTS)]
+        except apsw.Error as error:
+            raise self._noted(error) from error
+        applied_index, digest, next_account_id, time_us = meta
+        return LoadedState(accounts, next_account_id, applied_index, digest, time_us)
+
+    # ---- flushes
+
+    def begin_flush(
+        self, changes: Changes, applied_index: int, digest: bytes, next_account_id: int, last_time_us: int
+    ) -> StateSnapshot:
+        """What `flush` is to write; on the event loop, with nothing applied since the changes were taken.
+
+        One flush at a time: `finish_flush` comes before the next `begin_flush`.
+
+        Args:
+            changes: all since the last call.
+            applied_index: of the last entry that is in them.
+            digest: of the state after it.
+            next_account_id: in the state after it.
+            last_time_us: time of that entry.
+        """
+        self.conversations.begin_flush()
+        self.clients.begin_flush()
+        return StateSnapshot(
+            changes.messages,
+            [_account_row(account) for account in changes.accounts.values()],
+            [_account_row(account) for account in changes.deleted],
+            [(client_id.hex(), _encode_client(client).hex()) for client_id, client in changes.clients.items()],
+            [client_id.hex() for client_id in changes.retired],
+            applied_index,
+            digest,
+            next_account_id,
+            last_time_us,
+        )
+
+    def flush(self, snapshot: StateSnapshot) -> None:
+        """Bring the tables up to date, all or nothing; in the state's thread.
+
+        A flush that was interrupted by a crash is done again by applying the log again.
+
+        Raises:
+            DiskFull: nothing was written; try again with the same snapshot when there is room.
+            StorageFailed: the process must stop.
+        """
+        if self._failed is not None:
+            raise self._failed
+        cursors = {row[0]: row[5] for row in snapshot.accounts}
+        unknown = _SEQ_MAX  # a recipient that was deleted since
+        messages = snapshot.messages
+        inbox = [
+            (m.recipient_id, m.inbox_seq, m.conversation, m.conversation_seq)
+            for m in messages
+            if m.inbox_seq > cursors.get(m.recipient_id, unknown)
+        ]
+        rows = [
+            (m.conversation, m.conversation_seq, m.author_id, m.time_us, m.client_id.hex(), m.op_seq, m.text)
+            for m in messages
+        ]
+        rows.sort()  # in the order of the table: neighbours go to the same page
+        bindings = (
+            _encode_json(snapshot.deleted),
+            _encode_json(snapshot.accounts),
+            _encode_json(rows),
+            _encode_json([m.conversation for m in messages if m.conversation_seq == 1]),
+            _encode_json(inbox),
+            _encode_json(snapshot.clients),
+            _encode_json(snapshot.retired),
+            snapshot.applied_index,
+            snapshot.digest,
+            snapshot.next_account_id,
+            snapshot.last_time_us,
+        )
+        try:
+            self._writer.execute(_FLUSH, bindings)
+        except apsw.Error as error:
+            raise self._noted(error) from error
+
+    def finish_flush(self, snapshot: StateSnapshot) -> None:
+        """The flush of this snapshot is done; on the event loop."""
+        self.conversations.finish_flush()
+        self.clients.finish_flush()
+
+    # ---- lookups on the event loop
+
+    def _lookup_head(self, conversation: int) -> int | None:
+        head: int | None = self._look_up(_HEAD, conversation)
+        return head
+
+    def _lookup_client(self, client_id: bytes) -> Client | None:
+        stored: bytes | None = self._look_up(_CLIENT, client_id)
+        return None if stored is None else _decode_client(stored)
+
+    def _look_up(self, statement: str, key: int | bytes) -> Any:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            return self._lookups.execute(statement, (key,)).get
+        except apsw.Error as error:
+            raise self._noted(error) from error
+
+    def _head_keys(self) -> Iterator[int]:
+        return (row[0] for row in self._lookups.execute("SELECT DISTINCT conversation FROM messages"))
+
+    def _client_keys(self) -> Iterator[bytes]:
+        return (row[0] for row in self._lookups.execute("SELECT client_id FROM clients"))
+
+    # ---- errors
+
+    def _noted(self, error: apsw.Error) -> StorageError:
+        meaning = translate(error, self.path, self._writer.system_errno)
+        if isinstance(meaning, StorageFailed):
+            self._failed = meaning
+        return meaning
+
+    def close(self) -> None:
+        """Close the files. Nothing may be in work."""
+        super().close()
+        self._lookups.close()
+        self._writer.close()
+
+
+def _account_row(account: Account) -> _AccountRow:
+    return (
+        account.account_id,
+        account.user,
+        account.key,
+        account.created_us,
+        account.last_inbox_seq,
+        account.cursor,
+        account.incarnation,
+        account.client_id.hex(),
+    )
+
+
+def _encode_client(client: Client) -> bytes:
+    return _encode_msgpack((client.account_id, client.incarnation, client.head, list(client.answers), client.holes))
+
+
+def _decode_client(stored: bytes) -> Client:
+    account_id, incarnation, head, answers, holes = _decode_msgpack(stored)
+    return Client(account_id, incarnation, head, deque(answers), holes)
+
+
+_encode_json = msgspec.json.Encoder().encode
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+_decode_msgpack = msgspec.msgpack.Decoder(_StoredClient).decode
