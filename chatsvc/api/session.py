@@ -288,10 +288,12 @@ class Session:
             case "acknowledge":
                 self._acknowledge_explicitly(operation.acknowledge.inbox_seq)
             case "list_accounts":
+                await self._all_outcomes()  # a session reads what it has written
                 asked = operation.list_accounts
                 page = await reads.accounts(self.engine, asked.pattern, asked.page_size, asked.page_token)
                 self._push(pb.Event(tag=operation.tag, accounts=page))
             case "history":
+                await self._all_outcomes()
                 history = operation.history
                 part = await reads.conversation(self.engine, self._user, history.peer, history.limit, history.before)
                 self._push(pb.Event(tag=operation.tag, conversation=part))
