@@ -8,3 +8,6 @@ CLIENT_ID_BYTES = 16
 
 WINDOW_OPS = 1_024
 """Most operations of one client without an answer; as many answers are kept for repeated operations."""
+
+OP_SEQ_MAX = 2**62
+"""No client counts so far, and what claims it would leave the range of stored and sent numbers."""

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping, Sequence
 from unicodedata import normalize
 from zlib import crc32
 
@@ -10,7 +10,7 @@ import msgspec
 
 from chatsvc.domain.commands import AdvanceCursors, Command, DeleteAccount, OpenSession, RetireClient, Sends
 from chatsvc.domain.errors import Reason, Refusal
-from chatsvc.domain.limits import CLIENT_ID_BYTES, WINDOW_OPS
+from chatsvc.domain.limits import CLIENT_ID_BYTES, OP_SEQ_MAX, WINDOW_OPS
 from chatsvc.domain.names import cached_name_key, check_name, check_text, name_key
 from chatsvc.domain.outcomes import (
     AccountGone,
@@ -30,7 +30,8 @@ refusal's subject.
 
 DELETION = -1
 
-_DELETION_DIGEST = crc32(b"delete account")
+_DELETION_DIGEST = -1
+"""No send has it, whatever a client writes: theirs are CRCs, and those can be chosen."""
 
 
 class Account(msgspec.Struct, array_like=True):
@@ -154,7 +155,7 @@ class ChatState:
         changes, self.changes = self.changes, Changes()
         return changes
 
-    def apply(self, commands: Iterable[Command], time_us: int) -> list[Outcome]:
+    def apply(self, commands: Sequence[Command], time_us: int) -> list[Outcome]:
         """Carry out the commands of one log entry.
 
         Args:
@@ -165,8 +166,10 @@ class ChatState:
             An outcome per command.
         """
         outcomes = [self._apply_one(command, time_us) for command in commands]
+        # What sends do is in their outcomes; of a cursor or a retired client the command alone tells.
+        others = [command for command in commands if type(command) is not Sends]
         self.digest = hashlib.blake2b(
-            self.digest + time_us.to_bytes(8, "big") + _encode_outcomes(outcomes), digest_size=16
+            self.digest + time_us.to_bytes(8, "big") + _encode((outcomes, others)), digest_size=16
         ).digest()
         return outcomes
 
@@ -191,6 +194,8 @@ class ChatState:
             return Refusal(Reason.INVALID_CLIENT_ID)
         account = self.find(command.user)
         client = self.clients.get(command.client_id)
+        if command.first_unanswered_op_seq > OP_SEQ_MAX:
+            return Refusal(Reason.OP_SEQ_GAP, 1 if client is None else client.head + 1)
         if client is not None and (account is None or client.account_id != account.account_id):
             gone = client.account_id not in self.accounts
             return Refusal(Reason.ACCOUNT_DELETED if gone else Reason.INVALID_CLIENT_ID)
@@ -200,14 +205,15 @@ class ChatState:
                 return refusal
             if not command.create:
                 return Refusal(Reason.UNKNOWN_ACCOUNT, subject=command.user)
-            account = self._create_account(command.user, time_us)
-        if command.receives:
-            same_client = account.client_id == command.client_id
-            if command.incarnation and not (same_client and command.incarnation == account.incarnation):
+        if command.receives and command.incarnation:
+            newest = (0, b"") if account is None else (account.incarnation, account.client_id)
+            if newest != (command.incarnation, command.client_id):
                 return Refusal(Reason.REPLACED)
-            if not same_client:
-                account.incarnation += 1
-                account.client_id = command.client_id
+        if account is None:
+            account = self._create_account(command.user, time_us)
+        if command.receives and account.client_id != command.client_id:
+            account.incarnation += 1
+            account.client_id = command.client_id
         if client is None:
             client = self.clients[command.client_id] = Client(account.account_id)
         client.incarnation = account.incarnation if command.receives else 0
@@ -278,10 +284,10 @@ class ChatState:
         refusals: dict[int, Refusal] = {}
         messages: list[Message] = []
         for offset, (to, text) in enumerate(command.messages):
-            digest = crc32(text.encode(), crc32(to.encode()))
+            digest = crc32(text.encode(), crc32(to.encode(), len(to)))  # the length keeps the two apart
             refused = command.refused.get(offset) if command.refused else None
             if refused is not None:
-                digest = crc32(repr(refused).encode(), digest)
+                digest = crc32(b"%d %d" % refused, digest)
             if op_seq <= client.head:
                 answer = self._repeated(client, op_seq, digest)
             else:
@@ -364,6 +370,7 @@ class ChatState:
         self.changes.clients[command.client_id] = client
         if refusal is not None:
             client.answers.append((_DELETION_DIGEST, 0, 0, refusal))
+            client.forget_answers(0)
             return refusal
         account = self.accounts.pop(client.account_id)
         del self.account_ids[account.key]
@@ -371,6 +378,7 @@ class ChatState:
         self.changes.deleted.append(account)
         kept = Refusal(Reason.ACCOUNT_DELETED, subject=account.user)
         client.answers.append((_DELETION_DIGEST, DELETION, account.account_id, kept))
+        client.forget_answers(0)
         return AccountGone(account.account_id, account.user)
 
     def _repeated_deletion(self, client: Client, op_seq: int) -> AccountGone | Refusal:
@@ -379,4 +387,4 @@ class ChatState:
         return AccountGone(account_id, refusal.subject) if conversation_seq == DELETION else refusal
 
 
-_encode_outcomes = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
