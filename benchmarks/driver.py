@@ -133,6 +133,7 @@ class Result:
         lost: acknowledged and not delivered.
         doubled, skipped: deliveries of a message again, or of a later one before it.
         refused: what the server would not do, and streams that ended; the first one in words in `trouble`.
+        acked_per_frame, delivered_per_frame: messages in an average frame to a sender, to a recipient; whole run.
         cpu: cores used, by name of process; that of the servers in the order of their ids.
         generator_bound: whether a generator process used so much CPU that it was likely the limit.
     """
@@ -153,6 +154,8 @@ class Result:
     skipped: int = 0
     refused: int = 0
     trouble: str = ""
+    acked_per_frame: float | None = None
+    delivered_per_frame: float | None = None
     cpu: dict[str, Any] = field(default_factory=dict)
     generator_bound: bool = False
 
@@ -196,6 +199,7 @@ class User:
 
     def _take(self, frames: list[bytes]) -> None:
         now, team = time.monotonic_ns(), self.team
+        team.frames += len(frames)
         acknowledged = inbox_seq = 0
         for frame in frames:
             heard = self.dialect.heard(frame)
@@ -240,14 +244,20 @@ class User:
             self.online.set_exception(RuntimeError(reason))
 
 
-@dataclass
-class Mark:
-    """A team's counts at a moment."""
+@dataclass(frozen=True)
+class Counts:
+    """What a team has counted since its start, at a moment; the fields are those of `Result`."""
 
     time_s: float
     cpu_s: float
+    sent: int
     acked: int
     delivered: int
+    doubled: int
+    skipped: int
+    refused: int
+    trouble: str
+    frames: int
 
 
 class Team:
@@ -260,7 +270,7 @@ class Team:
         self._awaited: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._pacing: asyncio.Task[None] | None = None
         self.on_acknowledged: Callable[[User, int], None] = _nothing
-        self.acked = self.delivered = self.doubled = self.skipped = self.refused = 0
+        self.acked = self.delivered = self.doubled = self.skipped = self.refused = self.frames = 0
         self.trouble = ""
         self.ack_ns: list[int] = []
         self.e2e_ns: list[int] = []
@@ -304,12 +314,26 @@ class Team:
             user.stream.close()
         self._users = []
 
-    async def mark(self) -> Mark:
+    def _counts(self) -> Counts:
+        return Counts(
+            time_s=time.monotonic(),
+            cpu_s=time.process_time(),
+            sent=sum(user.last_sent for user in self._users),
+            acked=self.acked,
+            delivered=self.delivered,
+            doubled=self.doubled,
+            skipped=self.skipped,
+            refused=self.refused,
+            trouble=self.trouble,
+            frames=self.frames,
+        )
+
+    async def mark(self) -> Counts:
         """Counts so far; latencies are measured anew from here."""
-        mark = Mark(time.monotonic(), time.process_time(), self.acked, self.delivered)
+        counts = self._counts()
         self._taken = self.ack_ns, self.e2e_ns, self.late_ns
         self.ack_ns, self.e2e_ns, self.late_ns = [], [], []
-        return mark
+        return counts
 
     async def latencies(self) -> tuple[Millis, Millis, Millis]:
         """Between the last two marks: of acknowledgements, end to end, of the generator itself."""
@@ -359,28 +383,23 @@ class Team:
             await self._await(condition, SETTLE_S)
         return time.monotonic() - began_s
 
-    async def stop(self) -> tuple[int, int, int, str]:
-        """Send no more; wait for the acknowledgements. Returns messages sent, acked, refused; what the trouble is."""
+    async def stop(self) -> Counts:
+        """Send no more; wait for the acknowledgements, as long as any come."""
         self.on_acknowledged = _nothing
         if self._pacing is not None:
             self._pacing.cancel()
             await asyncio.wait((self._pacing,))
-        sent = sum(user.last_sent for user in self._users)
+        sent = self._counts().sent
         await self._await(lambda: self.acked >= sent or self.refused > 0, SETTLE_S)
-        return sent, self.acked, self.refused, self.trouble
+        return self._counts()
 
-    async def arrive(self, total: int) -> tuple[float, int, int, int, int, str]:
-        """Wait until so many were delivered, or no more come.
-
-        Returns:
-            The time of the last one; messages delivered, doubled, skipped, refused; what the trouble is.
-        """
+    async def arrive(self, total: int) -> Counts:
+        """Wait until so many were delivered, or no more come."""
         seen = -1
         while seen < self.delivered < total:
             seen = self.delivered
             await self._await(lambda: self.delivered >= total, QUIET_S)
-        now_s = time.monotonic()
-        return now_s, self.delivered, self.doubled, self.skipped, self.refused, self.trouble
+        return self._counts()
 
 
 def _nothing(_user: User, _count: int) -> None:
@@ -483,7 +502,8 @@ def _run_online(target: Target, load: Load, senders: Crew, recipients: Crew, res
     _, result.e2e_ms, _ = recipients.ask("latencies")
     generator = [(after.cpu_s - before.cpu_s) / s for before, after, s in zip(first, last, seconds, strict=True)]
     _note_cpu(result, generator, [(b - a) / seconds[0] for a, b in zip(servers, servers_after, strict=True)])
-    _settle(senders, recipients, result)
+    _stop(senders, result)
+    _arrive(recipients, result)
 
 
 def _run_offline(
@@ -495,7 +515,7 @@ def _run_offline(
     queue_s = senders.ask("queue", load.messages)
     last, servers_after = _mark(senders, recipients), _cpu_s(target.pids)
     result.ack_ms, _, _ = senders.ask("latencies")
-    result.sent, result.acked, result.refused, result.trouble = senders.ask("stop")
+    _stop(senders, result)
     result.acked_per_s = round(result.acked / queue_s, 1)
     generator = [(after.cpu_s - before.cpu_s) / queue_s for before, after in zip(first, last, strict=True)]
     _note_cpu(result, generator, [(b - a) / queue_s for a, b in zip(servers, servers_after, strict=True)])
@@ -515,22 +535,28 @@ def _run_offline(
     result.generator_bound |= result.cpu["drain_recipients"] >= GENERATOR_CPU_MAX
 
 
-def _mark(senders: Crew, recipients: Crew) -> tuple[Mark, Mark]:
+def _mark(senders: Crew, recipients: Crew) -> tuple[Counts, Counts]:
     senders.start("mark")
     recipients.start("mark")
     return senders.answer(), recipients.answer()
 
 
-def _settle(senders: Crew, recipients: Crew, result: Result) -> None:
-    result.sent, result.acked, result.refused, result.trouble = senders.ask("stop")
-    _arrive(recipients, result)
+def _stop(senders: Crew, result: Result) -> None:
+    counts: Counts = senders.ask("stop")
+    result.sent, result.acked = counts.sent, counts.acked
+    result.refused += counts.refused
+    result.trouble = result.trouble or counts.trouble
+    result.acked_per_frame = round(counts.acked / max(1, counts.frames), 1)
 
 
 def _arrive(recipients: Crew, result: Result) -> float:
-    last_s, result.delivered, result.doubled, result.skipped, refused, trouble = recipients.ask("arrive", result.acked)
-    result.refused += refused
-    result.trouble = result.trouble or trouble
-    return float(last_s)
+    """Returns the time at which the last message came."""
+    counts: Counts = recipients.ask("arrive", result.acked)
+    result.delivered, result.doubled, result.skipped = counts.delivered, counts.doubled, counts.skipped
+    result.refused += counts.refused
+    result.trouble = result.trouble or counts.trouble
+    result.delivered_per_frame = round(counts.delivered / max(1, counts.frames), 1)
+    return counts.time_s
 
 
 def _note_cpu(result: Result, generator: list[float], servers: list[float]) -> None:
