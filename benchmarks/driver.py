@@ -129,7 +129,8 @@ class Result:
         late_ms: how late the generator was with a message, in mode `rate`.
         sent, acked, delivered: messages in the whole run.
         lost: acknowledged and not delivered.
-        doubled, skipped: deliveries of a message again, or of a later one before it.
+        doubled: deliveries of a message that was delivered before.
+        reordered: deliveries of a message before all that were sent earlier.
         refused: what the server would not do, and streams that ended; the first one in words in `trouble`.
         acked_per_frame, delivered_per_frame: messages in an average frame to a sender, to a recipient; whole run.
         cpu: cores used, by name of process; that of the servers in the order of their ids.
@@ -149,7 +150,7 @@ class Result:
     delivered: int = 0
     lost: int = 0
     doubled: int = 0
-    skipped: int = 0
+    reordered: int = 0
     refused: int = 0
     trouble: str = ""
     acked_per_frame: float | None = None
@@ -160,7 +161,7 @@ class Result:
     @property
     def is_sound(self) -> bool:
         """Whether all that was sent was acknowledged and delivered, once and in order."""
-        return not (self.lost or self.doubled or self.skipped or self.refused) and self.sent == self.acked
+        return not (self.lost or self.doubled or self.reordered or self.refused) and self.sent == self.acked
 
 
 # ---- users, in the processes of the generator
@@ -174,7 +175,9 @@ class User:
         self.online: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stream = GrpcStream(dialect.path, dialect.metadata(), self._take, self._ended)
         self.sent_ns: collections.deque[int] = collections.deque()  # of what is not acknowledged
-        self.last_sent = self.last_acked = self.last_received = 0
+        self.last_sent = self.last_acked = 0
+        self.last_received = 0  # and all before it
+        self.early: set[int] = set()  # received, above one that was not
 
     async def connect(self, host: str, port: int) -> None:
         """Connect, log in, and wait until the server says so."""
@@ -226,11 +229,14 @@ class User:
         number, team = int(text[16:32], 16), self.team
         if number == self.last_received + 1:
             self.last_received = number
-        elif number <= self.last_received:
+            while self.early and self.last_received + 1 in self.early:
+                self.last_received += 1
+                self.early.remove(self.last_received)
+        elif number <= self.last_received or number in self.early:
             team.doubled += 1
         else:
-            team.skipped += number - self.last_received - 1
-            self.last_received = number
+            self.early.add(number)
+            team.reordered += 1
         if text[32:41].rstrip() != self.peer:
             team.refuse(f"{self.name} got a message that {self.peer} did not send")
         team.delivered += 1
@@ -252,7 +258,7 @@ class Counts:
     acked: int
     delivered: int
     doubled: int
-    skipped: int
+    reordered: int
     refused: int
     trouble: str
     frames: int
@@ -268,7 +274,7 @@ class Team:
         self._awaited: tuple[Callable[[], bool], asyncio.Future[None]] | None = None
         self._pacing: asyncio.Task[None] | None = None
         self.on_acknowledged: Callable[[User, int], None] = _nothing
-        self.acked = self.delivered = self.doubled = self.skipped = self.refused = self.frames = 0
+        self.acked = self.delivered = self.doubled = self.reordered = self.refused = self.frames = 0
         self.trouble = ""
         self.ack_ns: list[int] = []
         self.e2e_ns: list[int] = []
@@ -323,7 +329,7 @@ class Team:
             acked=self.acked,
             delivered=self.delivered,
             doubled=self.doubled,
-            skipped=self.skipped,
+            reordered=self.reordered,
             refused=self.refused,
             trouble=self.trouble,
             frames=self.frames,
@@ -544,7 +550,7 @@ def _stop(senders: Crew, load: Load, result: Result) -> None:
 def _arrive(recipients: Crew, load: Load, result: Result) -> float:
     """Returns the time at which the last message came."""
     counts: Counts = recipients.ask("arrive", result.acked, load.quiet_s)
-    result.delivered, result.doubled, result.skipped = counts.delivered, counts.doubled, counts.skipped
+    result.delivered, result.doubled, result.reordered = counts.delivered, counts.doubled, counts.reordered
     result.lost = max(0, result.acked - (result.delivered - result.doubled))
     result.refused += counts.refused
     result.trouble = result.trouble or counts.trouble
