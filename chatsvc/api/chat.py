@@ -1,5 +1,6 @@
 """Service Chat."""
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -37,6 +38,7 @@ class ChatService:
         self._sessions: set[Session] = set()
         self._session_of: dict[bytes, Session] = {}  # by client id, logged in
         self._leaving = False
+        self._session_ended = asyncio.Event()
 
     @property
     def sessions(self) -> int:
@@ -69,11 +71,14 @@ class ChatService:
             },
         )
 
-    def leave(self, message: str) -> None:
-        """Say goodbye to every session and take no new one."""
+    async def leave(self, message: str) -> None:
+        """Take no new session, say goodbye to every open one and wait until they are gone."""
         self._leaving = True
         for session in list(self._sessions):
             session.end(pb.LOGOUT_REASON_SERVER_LEAVING, message)
+        while self._sessions:
+            self._session_ended.clear()
+            await self._session_ended.wait()
 
     # ---- rpcs
 
@@ -83,13 +88,14 @@ class ChatService:
             await abort(context, Refusal(Reason.NOT_READY).error())
         if len(self._sessions) >= self._sessions_max:
             limit = self._sessions_max
-            await abort(context, TooManySessions(f"the server has {limit:,} sessions, as many as it may", limit=limit))
+            await abort(context, TooManySessions(f"the server has as many sessions as it may ({limit:,})", limit=limit))
         session = Session(self._engine, context, self._settings, self._logged_in)
         self._sessions.add(session)
         try:
             await session.run()
         finally:
             self._sessions.discard(session)
+            self._session_ended.set()
             if self._session_of.get(session.client_id) is session:
                 del self._session_of[session.client_id]
 

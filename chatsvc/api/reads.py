@@ -32,7 +32,7 @@ async def accounts(engine: Engine, pattern: str, page_size: int, page_token: str
     if len(pattern) > PATTERN_CODE_POINTS_MAX:
         raise Refusal(Reason.INVALID_PATTERN).error()
     try:
-        after_key = base64.urlsafe_b64decode(page_token.encode("ascii")).decode()
+        after_key = base64.b64decode(page_token, altchars=b"-_", validate=True).decode()
     except (UnicodeError, binascii.Error, ValueError):
         raise InvalidPage("the page token is none that this service gave out") from None
     found = await engine.list_accounts(pattern, limit + 1, after_key)

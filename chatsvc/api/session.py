@@ -124,17 +124,20 @@ class Session:
                 writer.result()
         finally:
             self._ending = True
-            if self._logged_in and self._receives:
-                self.engine.unsubscribe(self)
+            self._leave_engine()
             for task in (reader, writer):
                 task.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
 
-    def end(self, reason: "pb.LogoutReason.ValueType", message: str) -> None:
+    def end(self, reason: pb.LogoutReason, message: str) -> None:
         """Say goodbye; the stream ends once that is written."""
         if not self._ending:
             self._push(pb.Event(logged_out=pb.LoggedOut(reason=reason, message=message)))
             self._ending = True
+
+    def _leave_engine(self) -> None:
+        if self._logged_in and self._receives:
+            self.engine.unsubscribe(self)
 
     async def _read(self) -> None:
         try:
@@ -175,6 +178,9 @@ class Session:
             async with asyncio.timeout(self.settings.slow_consumer_s):
                 await self.context.write(frame)
         except TimeoutError:
+            # Over at once for everybody else. The status waits for the client to read, or for its connection's end.
+            self._ending = True
+            self._leave_engine()
             await self.context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {self.settings.slow_consumer_s:g} s"
             )
@@ -184,18 +190,16 @@ class Session:
         waiting, self._waiting = self._waiting, []
         response = pb.SessionResponse()
         add = response.events.add
-        room, highest_inbox_seq, taken = FRAME_TEXT_MAX, 0, 0
-        for item in waiting:
-            if len(response.events) >= FRAME_EVENTS_MAX or room <= 0:
-                self._waiting = waiting[taken:] + self._waiting
+        room, highest_inbox_seq = FRAME_TEXT_MAX, 0
+        for place, item in enumerate(waiting):
+            if place >= FRAME_EVENTS_MAX or room <= 0:
+                self._waiting = waiting[place:] + self._waiting
                 break
-            taken += 1
-            kind = type(item)
-            if kind is Message:
+            if isinstance(item, Message):
                 fill_message(add().message, item)
                 highest_inbox_seq = item.inbox_seq
                 room -= len(item.text)
-            elif kind is SendsDone:
+            elif isinstance(item, SendsDone):
                 self._add_answers(add, item)
             else:
                 response.events.append(item)
@@ -419,9 +423,8 @@ class Session:
         self._next_op_seq = max(self._next_op_seq, op_seq + 1)
         await self._all_outcomes()
         # From here on the engine's word that the account is gone is expected; the answer says it.
-        receives, self._receives = self._receives, False
-        if receives:
-            self.engine.unsubscribe(self)
+        self._leave_engine()
+        self._receives = False
         try:
             outcome = await self._outcome(DeleteAccount(self.client_id, op_seq))
         except Unavailable:

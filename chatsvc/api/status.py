@@ -1,6 +1,6 @@
 """Refusals as gRPC statuses with rich details, and as error events of a stream."""
 
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any
@@ -58,6 +58,6 @@ def error_event(error: ChatError, op_seq: int, tag: int) -> pb.Event:
     return pb.Event(
         tag=tag,
         error=pb.Error(
-            reason=pb.ErrorReason.ValueType(error.reason), message=str(error), op_seq=op_seq, metadata=error.metadata
+            reason=cast(pb.ErrorReason, error.reason.value), message=str(error), op_seq=op_seq, metadata=error.metadata
         ),
     )

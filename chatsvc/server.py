@@ -1,0 +1,187 @@
+"""Composition root: builds a server out of its parts, starts it and stops it."""
+
+import asyncio
+import ipaddress
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from chatsvc.api.server import ApiServer
+from chatsvc.api.session import SessionSettings
+from chatsvc.node.node import Node
+from chatsvc.storage import DataDirectory
+
+log = logging.getLogger(__name__)
+
+STOP_S = 3.0
+"""A server that was told to stop is gone after so long, whatever its clients and its disk do."""
+
+
+class StartError(Exception):
+    """The server can't start; the text says why and what to do."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True):
+    """What a server is started with.
+
+    Attributes:
+        data_dir: directory of its log and state; made if missing.
+        listen: host:port; port 0 takes a free one.
+        advertise: host:port that clients and servers are told; None: the one it listens on.
+        name: label for people; None: the advertised address.
+        insecure: whether it may listen beyond loopback although nothing is encrypted and nobody proves who they are.
+        sessions_max: most sessions at once.
+        login_timeout_s: how long a stream may stay without a login.
+        slow_consumer_s: how long a client may leave its events unread.
+    """
+
+    data_dir: Path
+    listen: str = "127.0.0.1:50051"
+    advertise: str | None = None
+    name: str | None = None
+    insecure: bool = False
+    sessions_max: int = 10_000
+    login_timeout_s: float = 60.0
+    slow_consumer_s: float = 30.0
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port` or `[ipv6]:port`.
+
+    Raises:
+        StartError: it is neither.
+    """
+    host, colon, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if not colon or not bare or (":" in host and bare == host) or not port.isascii() or not port.isdigit():
+        raise StartError(f"{address!r} is no address: HOST:PORT, for example 127.0.0.1:50051")
+    if int(port) > 65_535:
+        raise StartError(f"{port} is no port: 1 to 65535, or 0 for a free one")
+    return bare, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only programs of this machine can reach that host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Server:
+    """One server process's parts: data directory, node, port.
+
+    Args:
+        settings: see there.
+        on_failure: called once when the server can't go on and must be stopped.
+
+    Attributes:
+        address: host:port that it advertises, after `start`.
+        node: its engine, after `start`.
+    """
+
+    def __init__(self, settings: ServerSettings, on_failure: Callable[[Exception], None]) -> None:
+        self.settings, self.address = settings, ""
+        self.node: Node
+        self._on_failure = on_failure
+        self._directory: DataDirectory | None = None
+        self._api: ApiServer | None = None
+
+    async def start(self) -> None:
+        """Open the directory, take the port, serve.
+
+        Raises:
+            StartError, StorageError: it can't; the text says why and what to do.
+        """
+        settings = self.settings
+        host, port = split_address(settings.listen)
+        if not is_loopback(host) and not settings.insecure:
+            raise StartError(
+                f"{host} can be reached from other machines, and nothing is encrypted: "
+                "listen on 127.0.0.1, or say --insecure"
+            )
+        if settings.advertise is not None:
+            split_address(settings.advertise)
+        self._directory = DataDirectory.open(settings.data_dir)
+        try:
+            await self._start(host, port)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self, host: str, port: int) -> None:
+        assert self._directory is not None
+        settings = self.settings
+        sessions = SessionSettings(settings.login_timeout_s, settings.slow_consumer_s)
+        written_host = f"[{host}]" if ":" in host else host
+        node = Node(self._directory, self._on_failure)
+        self._api = ApiServer(node, sessions, settings.sessions_max)
+        try:
+            port = self._api.bind(f"{written_host}:{port}")
+        except RuntimeError:
+            raise StartError(
+                f"can't listen on {settings.listen}: another program has the port, or the host is not this machine's"
+            ) from None
+        self.address = settings.advertise or f"{written_host}:{port}"
+        await node.start(settings.name or self.address, self.address)
+        self.node = node
+        await self._api.start()
+        log.info("serving on %s with %s", self.address, settings.data_dir)
+
+    async def stop(self) -> None:
+        """Say goodbye, bring everything to disk, let go of port and directory."""
+        if self._api is not None:
+            await self._api.stop()
+            self._api = None
+        if hasattr(self, "node"):
+            await self.node.close()
+        if self._directory is not None:
+            self._directory.close()
+            self._directory = None
+
+
+async def serve(settings: ServerSettings, on_ready: Callable[[Server], None]) -> None:
+    """Run a server until SIGTERM or SIGINT, or until it fails.
+
+    Args:
+        settings: see there.
+        on_ready: called once when it serves.
+
+    Raises:
+        StartError, StorageError: it can't start, or it had to stop; the text says why and what to do.
+    """
+    loop = asyncio.get_running_loop()
+    stopping: asyncio.Future[Exception | None] = loop.create_future()
+
+    def stop(error: Exception | None = None) -> None:
+        if not stopping.done():
+            stopping.set_result(error)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    server = Server(settings, stop)
+    await server.start()
+    on_ready(server)
+    error = await stopping
+    try:
+        async with asyncio.timeout(STOP_S):
+            await server.stop()
+    except TimeoutError:
+        log.warning("not everything was written within %g s; the log has it all", STOP_S)
+    if error is not None:
+        raise error
+
+
+def run(settings: ServerSettings, on_ready: Callable[[Server], None]) -> None:
+    """`serve` on an event loop of its own, the faster one where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(settings, on_ready))
+    else:
+        uvloop.run(serve(settings, on_ready))
