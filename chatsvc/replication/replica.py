@@ -228,7 +228,7 @@ class Replica:
         if self.released_index < self.commit_index:
             self._release()
         ready.save = self.saving.collect(self.log.last_index, self.commit_index, ready.envelopes)
-        ready.wake_at = self._wake_at
+        ready.wake_at = self._wake_at if self.part is not Part.OUT else self.now + self.timers.evict
         self.ready = Ready()
         return ready
 
