@@ -12,10 +12,13 @@ from chatsvc.storage.errors import DirectoryUnusable, DiskFull, NewerFormat, Sto
 SQLITE_VERSION_MIN = (3, 51, 3)
 """Older ones can lose a commit when a checkpoint resets the WAL while another connection writes."""
 
+HOW_TO_REPAIR = "restore the directory from a copy, or empty it and rejoin"
+
 _BUSY_TIMEOUT_MS = 10_000
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_IOERR_FOR_WANT_OF_SPACE = frozenset({apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
+_CLEAN_WITHOUT_SPACE = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
+"""I/O errors that mean no more than a full disk does, if that is their cause; a failed sync is none of them."""
 
 
 def check_sqlite_version() -> None:
@@ -38,10 +41,10 @@ def full(path: Path) -> DiskFull:
 def translate(error: apsw.Error, path: Path, system_errno: int) -> StorageError:
     """What an error of SQLite means for the database at `path`."""
     code = getattr(error, "extendedresult", 0)
-    if isinstance(error, apsw.FullError) or (code in _IOERR_FOR_WANT_OF_SPACE and system_errno in _NO_SPACE):
+    if isinstance(error, apsw.FullError) or (code in _CLEAN_WITHOUT_SPACE and system_errno in _NO_SPACE):
         return full(path)
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
-        return StorageDamaged(f"{path} is damaged ({error}): restore the directory from a copy, or empty it and rejoin")
+        return StorageDamaged(f"{path} is damaged ({error}): {HOW_TO_REPAIR}")
     return StorageFailed(f"{path} failed ({error}): check the disk, then start again")
 
 
@@ -57,7 +60,7 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def connect(path: Path, *, create: bool = False, read_only: bool = False, synchronous: str = "FULL") -> apsw.Connection:
-    """A connection in WAL mode that never checkpoints by itself.
+    """A connection in WAL mode that never checkpoints by itself, nor when it is closed, unless `tidy` was called.
 
     Raises:
         apsw.Error: see `translated`.
@@ -72,6 +75,7 @@ def connect(path: Path, *, create: bool = False, read_only: bool = False, synchr
         if not read_only:
             connection.pragma("journal_mode", "wal")
             connection.pragma("synchronous", synchronous)
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.wal_autocheckpoint(0)
         connection.pragma("temp_store", "memory")  # no temporary files: neither their cost nor their errors
         connection.pragma("cache_size", -16_384)
@@ -80,6 +84,16 @@ def connect(path: Path, *, create: bool = False, read_only: bool = False, synchr
         connection.close()
         raise
     return connection
+
+
+def tidy(connection: apsw.Connection) -> None:
+    """Let the database be left without a WAL. Only for one that is known to be good: the WAL may be evidence."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+
+
+def keep_evidence(connection: apsw.Connection) -> None:
+    """Undo `tidy`."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
 
 def check_format(path: Path, stored: int, known: int) -> None:

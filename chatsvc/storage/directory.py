@@ -9,7 +9,7 @@ from time import time_ns
 
 import msgspec
 
-from chatsvc.storage.database import check_format, check_sqlite_version, full
+from chatsvc.storage.database import HOW_TO_REPAIR, check_format, check_sqlite_version, full
 from chatsvc.storage.errors import (
     DirectoryLocked,
     DirectoryUnusable,
@@ -215,14 +215,33 @@ def _initialise(
 
 def _open_databases(path: Path, dir_id: bytes) -> tuple[LogStore, StateStore]:
     for name in (_LOG, _STATE):
-        if not (path / name).exists():
-            raise StorageDamaged(f"{path / name} is missing: restore the directory from a copy, or empty it and rejoin")
+        file = path / name
+        if not file.exists():
+            raise StorageDamaged(f"{file} is missing: {HOW_TO_REPAIR}")
+        if file.stat().st_size == 0:  # SQLite would take it for a new database, and delete the WAL
+            raise StorageDamaged(f"{file} was emptied: {HOW_TO_REPAIR}")
     log = LogStore(path / _LOG, dir_id)
     try:
-        return log, StateStore(path / _STATE, dir_id)
+        state = StateStore(path / _STATE, dir_id)
+        try:
+            _check_together(path, log, state)
+        except BaseException:
+            state.close()
+            raise
+        return log, state
     except BaseException:
         log.close()
         raise
+
+
+def _check_together(path: Path, log: LogStore, state: StateStore) -> None:
+    """What is in the state was in the log before, on the disk."""
+    applied_index, last_index = state.applied_index(), log.stored_last_index()
+    if applied_index > last_index:
+        raise StorageDamaged(
+            f"{path / _LOG} ends at entry {last_index}, but {_STATE} was made from {applied_index} entries, "
+            f"so the log was rolled back: {HOW_TO_REPAIR}"
+        )
 
 
 def _meaning(error: OSError, path: Path) -> StorageError:

@@ -21,18 +21,6 @@ class NewerFormat(StorageError):
     """A newer program has made or upgraded the directory."""
 
 
-class StorageDamaged(StorageError):
-    """Something that was written is missing or altered. Nothing was changed or deleted because of it.
-
-    Attributes:
-        log_index: of the entry that is damaged, where it is one; else None.
-    """
-
-    def __init__(self, message: str, log_index: int | None = None) -> None:
-        super().__init__(message)
-        self.log_index = log_index
-
-
 class DiskFull(StorageError):
     """There is no room. What was asked for was not done, not even in part; it may be asked for again."""
 
@@ -43,3 +31,15 @@ class StorageFailed(StorageError):
     After a failed sync the kernel may call data clean that never reached the disk, and a later sync would succeed
     without it. So there is no second try: a store that has failed once fails always.
     """
+
+
+class StorageDamaged(StorageFailed):
+    """Something that was written is missing or altered. Nothing was changed or deleted because of it.
+
+    Attributes:
+        log_index: of the entry that is damaged, where it is one; else None.
+    """
+
+    def __init__(self, message: str, log_index: int | None = None) -> None:
+        super().__init__(message)
+        self.log_index = log_index

@@ -7,9 +7,10 @@ from threading import Event, Lock, Thread
 import apsw
 import msgspec
 
-from chatsvc.storage.database import check_format, connect, translate, translated
+from chatsvc.storage.database import HOW_TO_REPAIR, check_format, connect, keep_evidence, tidy, translate, translated
 from chatsvc.storage.entries import NO_CHAIN, NO_EPOCH, LogEntry, follows, intact, pack, unpack
 from chatsvc.storage.errors import StorageDamaged, StorageError, StorageFailed
+from chatsvc.storage.wal import WalDamaged, synced_frames, wal_path
 
 LOG_FORMAT = 1
 
@@ -17,7 +18,11 @@ CHECKPOINT_BYTES = 8 << 20
 """So much in the WAL makes a checkpoint due, which a thread of its own does beside the commits."""
 
 WAL_BYTES_MAX = 64 << 20
-"""So much in the WAL makes the writer itself finish a checkpoint, so that the WAL starts over."""
+"""So much in the WAL makes the writer itself finish a checkpoint, so that the WAL starts over.
+
+A checkpoint beside a busy writer never catches up with it, and the WAL starts over only when everything in it is in
+the database.
+"""
 
 _PAGE_BYTES = 4096
 
@@ -87,16 +92,22 @@ class LogStore:
         self.last_index = 0
         self._failed: StorageFailed | None = None
         self._wal_bytes_new = 0  # about so much was written to the WAL since the last checkpoint began
+        self._wal_too_large = False
         self._closed = False
         self._checkpoint_due = Event()
         self._read_lock = Lock()
         self._maintenance_lock = Lock()
         self._reader: apsw.Connection | None = None
         self._maintainer: apsw.Connection | None = None
+        try:
+            synced = synced_frames(path)
+        except WalDamaged:
+            raise self._wal_damaged() from None
         with translated(path):
             self._writer = connect(path)
         try:
             self._check_about(dir_id)
+            self._check_wal(synced)
         except BaseException:
             self._writer.close()
             raise
@@ -109,6 +120,7 @@ class LogStore:
         with translated(path):
             connection = connect(path, create=True)
             try:
+                tidy(connection)
                 with connection:
                     connection.execute(_SCHEMA)
                     connection.execute("INSERT INTO about VALUES (?, ?)", (LOG_FORMAT, dir_id))
@@ -120,10 +132,27 @@ class LogStore:
             known = self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name = 'about'").get
             about = self._writer.execute("SELECT format, dir_id FROM about").get if known else None
         if about is None:
-            raise StorageDamaged(f"{self.path} was emptied: restore the directory from a copy, or empty it and rejoin")
+            raise StorageDamaged(f"{self.path} was emptied: {HOW_TO_REPAIR}")
         check_format(self.path, about[0], LOG_FORMAT)
         if about[1] != dir_id:
             raise StorageDamaged(f"{self.path} belongs to another directory: put the right file back")
+
+    def _check_wal(self, synced: int) -> None:
+        with translated(self.path):
+            found, _ = self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)
+        if found < synced:
+            raise self._wal_damaged()
+
+    def _wal_damaged(self) -> StorageDamaged:
+        return StorageDamaged(f"{wal_path(self.path)} is damaged: {HOW_TO_REPAIR}")
+
+    def stored_last_index(self) -> int:
+        """Index of the last entry, not verified; 0 if there is none."""
+        try:
+            last: int = self._writer.execute("SELECT coalesce(max(log_index), 0) FROM entries").get
+        except apsw.Error as error:
+            raise self._noted(error, self._writer) from error
+        return last
 
     def load(self) -> LogSummary:
         """Verify the whole log.
@@ -139,16 +168,16 @@ class LogStore:
                 entry = self._verified(log_index, stored, last_index + 1, chain)
                 last_index, chain, epoch = log_index, entry.chain, entry.epoch
         except apsw.Error as error:
-            raise self._noted(error) from error
+            raise self._noted(error, self._writer) from error
         commit_index = hard_state.get("commit_index", 0)
         assert isinstance(commit_index, int)
         if commit_index > last_index:
             raise StorageDamaged(
-                f"{self.path} ends at entry {last_index}, but entry {commit_index} was committed: "
-                "restore the directory from a copy, or empty it and rejoin",
+                f"{self.path} ends at entry {last_index}, but entry {commit_index} was committed: {HOW_TO_REPAIR}",
                 last_index + 1,
             )
         self.last_index = last_index
+        tidy(self._writer)
         return LogSummary(first_index, last_index, chain, epoch, commit_index, hard_state)
 
     def append(self, entries: list[LogEntry], commit_index: int | None = None) -> None:
@@ -223,7 +252,10 @@ class LogStore:
                     if size >= bytes_max:
                         break
             except apsw.Error as error:
-                raise self._noted(error) from error
+                raise self._noted(error, self._reader or self._writer) from error
+            except StorageDamaged as damage:
+                self._fail(damage)
+                raise
         return entries
 
     def _unpacked(self, log_index: int, stored: bytes, expected_index: int) -> LogEntry:
@@ -245,7 +277,7 @@ class LogStore:
 
     def _damaged(self, log_index: int) -> StorageDamaged:
         return StorageDamaged(
-            f"entry {log_index} of {self.path} is damaged: restore the directory from a copy, or empty it and rejoin",
+            f"entry {log_index} of {self.path} is damaged: {HOW_TO_REPAIR}",
             log_index,
         )
 
@@ -264,11 +296,23 @@ class LogStore:
                 if self._maintainer is None:
                     self._maintainer = connect(self.path)
                 self._wal_bytes_new = 0
-                self._maintainer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                frames, _ = self._maintainer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                self._wal_too_large = frames * _PAGE_BYTES >= WAL_BYTES_MAX
             except (apsw.FullError, apsw.BusyError):
                 pass
             except apsw.Error as error:
-                raise self._noted(error) from error
+                raise self._noted(error, self._maintainer or self._writer) from error
+
+    def _finish_checkpoint(self) -> None:
+        """Do what little a checkpoint beside a busy writer leaves over, so that the next commit starts the WAL over.
+
+        Passive as well: it never waits for a reader. If there is one, the WAL goes on until the next time.
+        """
+        self._wal_too_large = False
+        try:
+            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except (apsw.FullError, apsw.BusyError):
+            pass
 
     def _checkpoint_when_due(self) -> None:
         while True:
@@ -287,9 +331,11 @@ class LogStore:
         if self._failed is not None:
             raise self._failed
         try:
+            if self._wal_too_large:
+                self._finish_checkpoint()
             self._writer.execute(statement, bindings)
         except apsw.Error as error:
-            raise self._noted(error) from error
+            raise self._noted(error, self._writer) from error
         self._wal_bytes_new += size + 2 * _PAGE_BYTES
         if self._wal_bytes_new >= CHECKPOINT_BYTES:
             self._checkpoint_due.set()
@@ -298,17 +344,23 @@ class LogStore:
         if self._failed is not None:
             raise self._failed
 
-    def _noted(self, error: apsw.Error) -> StorageError:
-        meaning = translate(error, self.path, self._writer.system_errno)
+    def _noted(self, error: apsw.Error, connection: apsw.Connection) -> StorageError:
+        meaning = translate(error, self.path, connection.system_errno)
         if isinstance(meaning, StorageFailed):
-            self._failed = meaning
+            self._fail(meaning)
         return meaning
+
+    def _fail(self, meaning: StorageFailed) -> None:
+        if self._failed is None:
+            self._failed = meaning
 
     def close(self) -> None:
         """Close the files. Nothing may be in work. May be called twice."""
         self._closed = True
         self._checkpoint_due.set()
         self._checkpointer.join()
+        if self._failed is not None:
+            keep_evidence(self._writer)
         for connection in (self._reader, self._maintainer, self._writer):
             if connection is not None:
                 connection.close()

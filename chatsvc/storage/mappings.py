@@ -108,6 +108,7 @@ class StoredMapping(MutableMapping[Key, Value], Generic[Key, Value]):
         old = self._old
         young = self._young
         for key, value in self._flushing.items():
+            old.pop(key, None)
             if value is not _GONE and key not in young:
                 old[key] = value
         self._flushing = {}

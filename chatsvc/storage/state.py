@@ -13,7 +13,7 @@ import msgspec
 
 from chatsvc.domain.outcomes import Message
 from chatsvc.domain.state import Account, Answer, Changes, Client
-from chatsvc.storage.database import check_format, connect, translate, translated
+from chatsvc.storage.database import HOW_TO_REPAIR, check_format, connect, tidy, translate, translated
 from chatsvc.storage.errors import StorageDamaged, StorageError, StorageFailed
 from chatsvc.storage.mappings import StoredMapping
 from chatsvc.storage.reads import StateReader
@@ -219,6 +219,7 @@ class StateStore(StateReader):
             with translated(path):
                 self._writer.wal_autocheckpoint(_CHECKPOINT_PAGES)
                 self._lookups = connect(path, read_only=True)
+                tidy(self._writer)
         except BaseException:
             self._writer.close()
             raise
@@ -231,6 +232,7 @@ class StateStore(StateReader):
         with translated(path):
             connection = connect(path, create=True)
             try:
+                tidy(connection)
                 with connection:
                     connection.execute(_SCHEMA)
                     connection.execute("INSERT INTO meta VALUES (?, ?, 0, ?, 1, 0)", (STATE_FORMAT, dir_id, bytes(16)))
@@ -242,10 +244,18 @@ class StateStore(StateReader):
             known = self._writer.execute("SELECT 1 FROM sqlite_schema WHERE name = 'meta'").get
             meta = self._writer.execute("SELECT format, dir_id FROM meta").get if known else None
         if meta is None:
-            raise StorageDamaged(f"{self.path} was emptied: restore the directory from a copy, or empty it and rejoin")
+            raise StorageDamaged(f"{self.path} was emptied: {HOW_TO_REPAIR}")
         check_format(self.path, meta[0], STATE_FORMAT)
         if meta[1] != dir_id:
             raise StorageDamaged(f"{self.path} belongs to another directory: put the right file back")
+
+    def applied_index(self) -> int:
+        """Index of the log entry whose state the tables have."""
+        try:
+            applied_index: int = self._writer.execute("SELECT applied_index FROM meta").get
+        except apsw.Error as error:
+            raise self._noted(error, self._writer) from error
+        return applied_index
 
     def load(self) -> LoadedState:
         """Where the chat state stands. `conversations` and `clients` belong to it.
@@ -257,7 +267,7 @@ class StateStore(StateReader):
             meta = self._writer.execute("SELECT applied_index, digest, next_account_id, time_us FROM meta").get
             accounts = [Account(*row) for row in self._writer.execute(_LOAD_ACCOUNTS)]
         except apsw.Error as error:
-            raise self._noted(error) from error
+            raise self._noted(error, self._writer) from error
         applied_index, digest, next_account_id, time_us = meta
         return LoadedState(accounts, next_account_id, applied_index, digest, time_us)
 
@@ -331,7 +341,7 @@ class StateStore(StateReader):
         try:
             self._writer.execute(_FLUSH, bindings)
         except apsw.Error as error:
-            raise self._noted(error) from error
+            raise self._noted(error, self._writer) from error
 
     def finish_flush(self, snapshot: StateSnapshot) -> None:
         """The flush of this snapshot is done; on the event loop."""
@@ -354,7 +364,7 @@ class StateStore(StateReader):
         try:
             return self._lookups.execute(statement, (key,)).get
         except apsw.Error as error:
-            raise self._noted(error) from error
+            raise self._noted(error, self._lookups) from error
 
     def _head_keys(self) -> Iterator[int]:
         return (row[0] for row in self._lookups.execute("SELECT DISTINCT conversation FROM messages"))
@@ -364,8 +374,8 @@ class StateStore(StateReader):
 
     # ---- errors
 
-    def _noted(self, error: apsw.Error) -> StorageError:
-        meaning = translate(error, self.path, self._writer.system_errno)
+    def _noted(self, error: apsw.Error, connection: apsw.Connection) -> StorageError:
+        meaning = translate(error, self.path, connection.system_errno)
         if isinstance(meaning, StorageFailed):
             self._failed = meaning
         return meaning
