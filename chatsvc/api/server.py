@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -13,7 +14,6 @@ from chatsvc.api.replication import ReplicationService
 from chatsvc.api.session import SessionSettings
 from chatsvc.engine import Engine
 from chatsvc.v1 import chat_pb2, replication_pb2
-from chatsvc.v1.replication_pb2_grpc import add_ReplicationServicer_to_server
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 """Of a frame from a client; a larger one ends its stream with RESOURCE_EXHAUSTED."""
@@ -45,19 +45,25 @@ class ApiServer:
         engine: started.
         settings: of each session.
         sessions_max: most sessions at once.
+        handlers: of what else the port serves.
 
     Attributes:
         port: that is bound, after `start`.
     """
 
-    def __init__(self, engine: Engine, settings: SessionSettings, sessions_max: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: SessionSettings,
+        sessions_max: int,
+        handlers: Sequence[grpc.GenericRpcHandler] = (),
+    ) -> None:
         self.port = 0
         self._chat = ChatService(engine, settings, sessions_max)
         self._health = health.aio.HealthServicer()
         self._server = aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers((self._chat.handler(),))
-        replication_service = ReplicationService(engine, lambda: self._chat.sessions)
-        add_ReplicationServicer_to_server(replication_service, self._server)
+        status = ReplicationService(engine, lambda: self._chat.sessions)
+        self._server.add_generic_rpc_handlers((self._chat.handler(), status.handler(), *handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (
@@ -84,17 +90,32 @@ class ApiServer:
         return self.port
 
     async def start(self) -> None:
-        """Serve; healthy from now on."""
+        """Open the port. Clients are turned away until `serve_clients`."""
+        await self._set_health(chat_serves=False)
         await self._server.start()
-        for service in ("", chat.SERVICE, replication.SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def stop(self) -> None:
-        """Say goodbye to the sessions, then close the port. Takes little more than `GOODBYE_S`."""
+    def serve_clients(self, serving: bool) -> None:
+        """The engine serves clients from now on, or does not any more: then every session ends."""
+        if not serving:
+            self._chat.say_goodbye("this server is not the primary any more")
+        self._health_task = asyncio.ensure_future(self._set_health(serving))
+
+    async def _set_health(self, chat_serves: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(replication.SERVICE, status.SERVING)
+        for service in ("", chat.SERVICE):
+            await self._health.set(service, status.SERVING if chat_serves else status.NOT_SERVING)
+
+    async def say_goodbye(self) -> None:
+        """End all sessions, as far as their clients read. Takes at most `GOODBYE_S`."""
         await self._health.enter_graceful_shutdown()
+        self._chat.say_goodbye("the server is stopping")
         try:
             async with asyncio.timeout(GOODBYE_S):
-                await self._chat.leave("the server is stopping")
+                await self._chat.all_gone()
         except TimeoutError:
             pass  # some client does not read
+
+    async def stop(self) -> None:
+        """Close the port."""
         await self._server.stop(grace=0.2)

@@ -16,7 +16,7 @@ HOW_TO_REPAIR = "restore the directory from a copy, or empty it and rejoin"
 
 _BUSY_TIMEOUT_MS = 10_000
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CLEAN_WITHOUT_SPACE = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
 """I/O errors that mean no more than a full disk does, if that is their cause; a failed sync is none of them."""
 
@@ -41,7 +41,7 @@ def full(path: Path) -> DiskFull:
 def translate(error: apsw.Error, path: Path, system_errno: int) -> StorageError:
     """What an error of SQLite means for the database at `path`."""
     code = getattr(error, "extendedresult", 0)
-    if isinstance(error, apsw.FullError) or (code in _CLEAN_WITHOUT_SPACE and system_errno in _NO_SPACE):
+    if isinstance(error, apsw.FullError) or (code in _CLEAN_WITHOUT_SPACE and system_errno in NO_SPACE):
         return full(path)
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
         return StorageDamaged(f"{path} is damaged ({error}): {HOW_TO_REPAIR}")
