@@ -195,7 +195,9 @@ class Following:
         replica.problem = f"{source.address} says: {reason}"
         replica.note(NoteKind.PROBLEM, "{} says: {}", source.address, reason)
         if reason in TURNED_AWAY:
-            self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
+            later = replica.now + SLOW_HELLO * replica.timers.hello_every
+            self.next_hello = later
+            replica.next_election = max(replica.next_election, later)
 
     def on_announce(self, source: Identity, announce: Announce, link: int) -> None:
         if announce.epoch < self.replica.promised:
