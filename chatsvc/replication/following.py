@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 READ_MATCH = 0
 """Purpose of the Read that fetches the chain hash at a match point."""
 
+STREAM_NUMBERS = 1 << 48
+
 SLOW_HELLO = 5
 """A follower that was turned away for good dials that many times less often."""
 
@@ -56,7 +58,7 @@ class Following:
         self.granted_epoch: Epoch | None = None
 
         self.stream: int | None = None  # open: a Welcome has come
-        self.hello_number = 0
+        self.hello_number = replica.draw(STREAM_NUMBERS)  # so that processes do not share numbers
         self.next_hello = 0
         self._welcome: tuple[Identity, Welcome] | None = None  # waits for a Read
         self._ack_number = 0

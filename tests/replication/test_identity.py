@@ -11,7 +11,7 @@ def test_two_processes_on_copies_of_one_directory_have_different_boots() -> None
 
 def test_epochs_are_ordered_by_counter_then_lot_then_directory() -> None:
     epochs = [Epoch(1, 9, b"z"), Epoch(2, 0, b"b"), Epoch(2, 1, b"a"), Epoch(2, 1, b"b")]
-    assert sorted(epochs[::-1]) == epochs
+    assert sorted([epochs[2], epochs[0], epochs[3], epochs[1]]) == epochs
 
 
 def test_the_log_with_the_newer_last_epoch_is_the_more_complete_one_even_if_shorter() -> None:
