@@ -65,6 +65,7 @@ class Following:
         self._ack_due = False
         self._ack_on_save = False
         self._acked_at = 0
+        self._append_at = 0  # when an Append came on the open stream, or when that was opened
         self._append_sent_at = 0
         self._append_last_index = 0
         self._gap = False
@@ -204,8 +205,13 @@ class Following:
     def on_announce(self, source: Identity, announce: Announce, link: int) -> None:
         if announce.epoch < self.replica.promised:
             self.replica.send(source.address, Fenced(self.replica.promised), source.dir_id, link)
-        else:
-            self.follow(source, announce.epoch)
+            return
+        self.follow(source, announce.epoch)
+        if self.stream is not None and self.replica.now - self._append_at > self.replica.timers.rpc:
+            # It has no stream for this replica: what is open here leads nowhere.
+            self.close_stream()
+            self.next_hello = self.replica.now
+            self.replica.wake_by(self.next_hello)
 
     def on_step_down(self, source: Identity, payload: StepDown, link: int) -> None:
         if self.active and self.primary == source.dir_id and self.epoch == payload.epoch:
@@ -258,6 +264,7 @@ class Following:
         self._ack_number = 0
         self._append_sent_at, self._append_last_index = LONG_AGO, 0
         self._ack_on_save = True
+        self._append_at = replica.now
         self.lease.new_stream()
 
     def on_append(self, source: Identity, append: Append, link: int) -> None:
@@ -269,6 +276,7 @@ class Following:
         self.follow(source, append.epoch)
         if append.stream != self.stream:
             return
+        self._append_at = replica.now
         log = replica.log
         present = log.last_index - append.prev.log_index
         took = False
