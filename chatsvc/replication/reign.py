@@ -198,7 +198,7 @@ class Reign:
         replica = self.replica
         if not self.serving or len(self._barriers) >= BARRIERS_MAX:
             replica.ready.barriers.append(BarrierResult(event.token, False, 0))
-        elif self._verify_since is None and self._all_acked_since(replica.now - replica.timers.suspect):
+        elif self._verify_since is None and self._all_acked_since(replica.now - replica.timers.suspect_earliest):
             replica.ready.barriers.append(BarrierResult(event.token, True, replica.commit_index))
         else:
             self._barriers.append((event.token, replica.now))

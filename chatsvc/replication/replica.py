@@ -413,6 +413,8 @@ class Replica:
         source = envelope.source
         payload = envelope.payload
         own = self.identity
+        if envelope.dir_id is not None and envelope.dir_id != self.dir_id:
+            return  # for another directory, whose address this was
         if source.cluster_id != own.cluster_id and not self._from_outside(source, payload, event.link):
             return
         member = source.dir_id
