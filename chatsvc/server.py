@@ -13,7 +13,7 @@ import msgspec
 from chatsvc.api.server import ApiServer
 from chatsvc.api.session import SessionSettings
 from chatsvc.node.node import Node, NodeSettings
-from chatsvc.replication import Settings
+from chatsvc.replication import Settings, Timers
 from chatsvc.storage import DataDirectory
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
         insecure: whether it may listen beyond loopback although nothing is encrypted and nobody proves who they are.
         join: addresses of servers of the cluster to join, host:port; empty: an empty directory founds a new cluster.
         isolated_promotion_s: silence after which a server acts alone; None: never.
+        timers: of replication; the same on all servers of a cluster.
         sessions_max: most sessions at once.
         login_timeout_s: how long a stream may stay without a login.
         slow_consumer_s: how long a client may leave its events unread.
@@ -53,6 +54,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     insecure: bool = False
     join: tuple[str, ...] = ()
     isolated_promotion_s: float | None = None
+    timers: Timers = Timers()
     sessions_max: int = 10_000
     login_timeout_s: float = 60.0
     slow_consumer_s: float = 30.0
@@ -147,6 +149,7 @@ class Server:
         port = port or free_port(host)
         self.address = settings.advertise or f"{written_host}:{port}"
         replication = Settings(
+            timers=settings.timers,
             join=settings.join,
             isolated_promotion=None
             if settings.isolated_promotion_s is None
@@ -159,7 +162,7 @@ class Server:
         self.node = node
         await node.start()
         sessions = SessionSettings(settings.login_timeout_s, settings.slow_consumer_s)
-        self._api = api = ApiServer(node, sessions, settings.sessions_max, [node.links.handler()])
+        self._api = api = ApiServer(node, sessions, settings.sessions_max, node.links.add_to_server)
         try:
             api.bind(f"{written_host}:{port}")
         except RuntimeError:

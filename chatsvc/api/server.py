@@ -1,9 +1,8 @@
 """The gRPC server of one port: both services, health, reflection."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-import grpc
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -45,7 +44,7 @@ class ApiServer:
         engine: started.
         settings: of each session.
         sessions_max: most sessions at once.
-        handlers: of what else the port serves.
+        add_services: adds what else the port serves.
 
     Attributes:
         port: that is bound, after `start`.
@@ -56,14 +55,15 @@ class ApiServer:
         engine: Engine,
         settings: SessionSettings,
         sessions_max: int,
-        handlers: Sequence[grpc.GenericRpcHandler] = (),
+        add_services: Callable[[aio.Server], None] = lambda server: None,
     ) -> None:
         self.port = 0
         self._chat = ChatService(engine, settings, sessions_max)
         self._health = health.aio.HealthServicer()
         self._server = aio.server(options=OPTIONS)
         status = ReplicationService(engine, lambda: self._chat.sessions)
-        self._server.add_generic_rpc_handlers((self._chat.handler(), status.handler(), *handlers))
+        self._server.add_generic_rpc_handlers((self._chat.handler(), status.handler()))
+        add_services(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (

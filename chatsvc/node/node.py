@@ -76,6 +76,7 @@ class Node:
         self._closing = False
         # As primary.
         self._serving = False
+        self._serves = asyncio.Event()
         self._reign: Epoch | None = None
         self._last_time_us = 0
         self._queue: list[tuple[Command, Done]] = []
@@ -218,6 +219,7 @@ class Node:
         if serving:
             self._reign, self._serving = epoch, True
             self._last_time_us = self._machine.time_us
+            self._serves.set()
             log.info("serving clients, epoch %s", epoch)
             self._on_serving(True)
 
@@ -226,6 +228,7 @@ class Node:
         if not self._serving:
             return
         self._serving, self._reign = False, None
+        self._serves.clear()
         error = self._unavailable()
         groups, self._groups = list(self._groups.values()), {}
         if self._proposed is not None:
@@ -257,6 +260,10 @@ class Node:
             return NotReady(f"this server knows no primary{waiting}")
         return NotPrimary(f"the primary is {status.primary.address}", primary=status.primary.address)
 
+    async def serving(self) -> None:
+        """Wait until clients are served here."""
+        await self._serves.wait()
+
     def check_serving(self) -> None:
         """See `Engine.check_serving`."""
         if not self._serving or self._closing:
@@ -281,8 +288,13 @@ class Node:
             future: asyncio.Future[Outcome] = loop.create_future()
             futures.append(future)
             self.submit(command, _resolver(future))
-        await asyncio.wait(futures)
-        return [future.result() for future in futures]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        outcomes: list[Outcome] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            outcomes.append(result)
+        return outcomes
 
     async def room(self) -> None:
         """See `Engine.room`."""
