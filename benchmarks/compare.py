@@ -159,7 +159,7 @@ def compare(loads: Sequence[Load], rounds: int, directory: Path) -> list[dict[st
 
 
 def _round(names: Sequence[str], loads: Sequence[Load], directory: Path) -> dict[str, dict[str, Result]]:
-    directory.mkdir()
+    directory.mkdir()  # this holds the servers' directories and logs
     results: dict[str, dict[str, Result]] = {}
     with ExitStack() as stack:
         targets = {name: stack.enter_context(CONTENDERS[name](directory / name)) for name in names}

@@ -3,7 +3,7 @@
 import secrets
 from typing import NamedTuple, Protocol
 
-from benchmarks import prototype
+from benchmarks.prototype_messages import SERVICE, Down, Message, Up
 from chatsvc.v1 import chat_pb2 as pb
 
 
@@ -128,7 +128,7 @@ class Bare:
         numbers: has no meaning either; messages are always numbered.
     """
 
-    path = f"/{prototype.SERVICE}/Session"
+    path = f"/{SERVICE}/Session"
     keeps_for_absent = False
 
     def __init__(self, user: str, acknowledges: bool, numbers: bool) -> None:
@@ -144,11 +144,10 @@ class Bare:
 
     def sends(self, to: str, first_number: int, texts: list[str]) -> bytes:
         """See `Dialect`."""
-        make = prototype.Message
         return bytes(
-            prototype.Up(
+            Up(
                 messages=[
-                    make(id=f"{number:016x}", to=to, text=text, time=int(text[:16], 16), number=number)
+                    Message(id=f"{number:016x}", to=to, text=text, time=int(text[:16], 16), number=number)
                     for number, text in enumerate(texts, start=first_number)
                 ]
             ).SerializeToString()
@@ -160,7 +159,7 @@ class Bare:
 
     def heard(self, frame: bytes) -> Heard:
         """See `Dialect`."""
-        down = prototype.Down.FromString(frame)
+        down = Down.FromString(frame)
         messages = [message.text for message in down.messages]
         return Heard(not frame, list(down.acknowledged), messages, 0, [])
 

@@ -40,10 +40,6 @@ OFFLINE_WINDOW = 32
 WARM_UP_S = 1.0
 CONNECT_S = 20.0
 """Most that connecting and logging in may take."""
-SETTLE_S = 15.0
-"""How long what is under way at the end of a run may take before it counts as lost."""
-QUIET_S = 4.0
-"""A drain in which nothing came for so long is over."""
 GENERATOR_CPU_MAX = 0.9
 """Cores; a generator process that used more was likely the limit itself."""
 
@@ -78,6 +74,7 @@ class Load:
         pairs: of a sender and a recipient.
         acknowledge: whether recipients acknowledge explicitly; otherwise the server counts what the stream took.
         numbers: whether sends carry op seqs.
+        quiet_s: what is under way at the end counts as lost when nothing has come for so long.
     """
 
     mode: str
@@ -89,6 +86,7 @@ class Load:
     pairs: int = 50
     acknowledge: bool = False
     numbers: bool = True
+    quiet_s: float = 5.0
 
     @property
     def name(self) -> str:
@@ -288,11 +286,14 @@ class Team:
                 self._awaited[1].set_result(None)
             self._awaited = None
 
-    async def _await(self, condition: Callable[[], bool], timeout_s: float) -> None:
-        if not condition():
-            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._awaited = condition, future
-            await asyncio.wait((future,), timeout=timeout_s)
+    async def _all(self, count: Callable[[], int], total: int, quiet_s: float) -> None:
+        """Wait until `count` has reached `total`, something was refused, or nothing has come for `quiet_s`."""
+        seen = -1
+        while seen < count() < total and not self.refused:
+            seen = count()
+            all_came: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._awaited = (lambda: count() >= total or self.refused > 0), all_came
+            await asyncio.wait((all_came,), timeout=quiet_s)
 
     # ---- what the main process asks for
 
@@ -364,7 +365,7 @@ class Team:
 
         self._pacing = asyncio.ensure_future(pacing())
 
-    async def queue(self, messages: int) -> float:
+    async def queue(self, messages: int, quiet_s: float) -> float:
         """Send so many from each sender, `OFFLINE_WINDOW` un-acknowledged at most; returns the seconds it took."""
         total = messages * len(self._users)
 
@@ -377,28 +378,21 @@ class Team:
         for user in self._users:
             user.send(min(OFFLINE_WINDOW, messages))
             user.stream.flush()
-        seen, condition = -1, lambda: self.acked >= total
-        while seen < self.acked < total and not self.refused:
-            seen = self.acked
-            await self._await(condition, SETTLE_S)
+        await self._all(lambda: self.acked, total, quiet_s)
         return time.monotonic() - began_s
 
-    async def stop(self) -> Counts:
+    async def stop(self, quiet_s: float) -> Counts:
         """Send no more; wait for the acknowledgements, as long as any come."""
         self.on_acknowledged = _nothing
         if self._pacing is not None:
             self._pacing.cancel()
             await asyncio.wait((self._pacing,))
-        sent = self._counts().sent
-        await self._await(lambda: self.acked >= sent or self.refused > 0, SETTLE_S)
+        await self._all(lambda: self.acked, self._counts().sent, quiet_s)
         return self._counts()
 
-    async def arrive(self, total: int) -> Counts:
-        """Wait until so many were delivered, or no more come."""
-        seen = -1
-        while seen < self.delivered < total:
-            seen = self.delivered
-            await self._await(lambda: self.delivered >= total, QUIET_S)
+    async def arrive(self, total: int, quiet_s: float) -> Counts:
+        """Wait until so many were delivered, as long as any come."""
+        await self._all(lambda: self.delivered - self.doubled, total, quiet_s)
         return self._counts()
 
 
@@ -482,7 +476,6 @@ def run(target: Target, load: Load) -> Result:
             _run_offline(target, load, senders, recipients, swapped, result)
         else:
             _run_online(target, load, senders, recipients, result)
-        result.lost = max(0, result.acked - (result.delivered - result.doubled))
     return result
 
 
@@ -502,8 +495,8 @@ def _run_online(target: Target, load: Load, senders: Crew, recipients: Crew, res
     _, result.e2e_ms, _ = recipients.ask("latencies")
     generator = [(after.cpu_s - before.cpu_s) / s for before, after, s in zip(first, last, seconds, strict=True)]
     _note_cpu(result, generator, [(b - a) / seconds[0] for a, b in zip(servers, servers_after, strict=True)])
-    _stop(senders, result)
-    _arrive(recipients, result)
+    _stop(senders, load, result)
+    _arrive(recipients, load, result)
 
 
 def _run_offline(
@@ -512,20 +505,19 @@ def _run_offline(
     recipients.ask("disconnect")
     time.sleep(0.5)  # the server sees closed connections, which nobody confirms
     first, servers = _mark(senders, recipients), _cpu_s(target.pids)
-    queue_s = senders.ask("queue", load.messages)
+    queue_s = senders.ask("queue", load.messages, load.quiet_s)
     last, servers_after = _mark(senders, recipients), _cpu_s(target.pids)
     result.ack_ms, _, _ = senders.ask("latencies")
-    _stop(senders, result)
+    _stop(senders, load, result)
     result.acked_per_s = round(result.acked / queue_s, 1)
     generator = [(after.cpu_s - before.cpu_s) / queue_s for before, after in zip(first, last, strict=True)]
     _note_cpu(result, generator, [(b - a) / queue_s for a, b in zip(servers, servers_after, strict=True)])
     if not DIALECTS[target.dialect].keeps_for_absent:
-        result.delivered = result.acked
         return
     time.sleep(1.0)  # the queue is on disk and nothing happens, as when people are away
     first, servers = _mark(senders, recipients), _cpu_s(target.pids)
     began_s = recipients.ask("connect", names, load)
-    last_s = _arrive(recipients, result)
+    last_s = _arrive(recipients, load, result)
     last, servers_after = _mark(senders, recipients), _cpu_s(target.pids)
     drain_s = last_s - began_s
     result.delivered_per_s = round(result.delivered / drain_s, 1)
@@ -541,18 +533,19 @@ def _mark(senders: Crew, recipients: Crew) -> tuple[Counts, Counts]:
     return senders.answer(), recipients.answer()
 
 
-def _stop(senders: Crew, result: Result) -> None:
-    counts: Counts = senders.ask("stop")
+def _stop(senders: Crew, load: Load, result: Result) -> None:
+    counts: Counts = senders.ask("stop", load.quiet_s)
     result.sent, result.acked = counts.sent, counts.acked
     result.refused += counts.refused
     result.trouble = result.trouble or counts.trouble
     result.acked_per_frame = round(counts.acked / max(1, counts.frames), 1)
 
 
-def _arrive(recipients: Crew, result: Result) -> float:
+def _arrive(recipients: Crew, load: Load, result: Result) -> float:
     """Returns the time at which the last message came."""
-    counts: Counts = recipients.ask("arrive", result.acked)
+    counts: Counts = recipients.ask("arrive", result.acked, load.quiet_s)
     result.delivered, result.doubled, result.skipped = counts.delivered, counts.doubled, counts.skipped
+    result.lost = max(0, result.acked - (result.delivered - result.doubled))
     result.refused += counts.refused
     result.trouble = result.trouble or counts.trouble
     result.delivered_per_frame = round(counts.delivered / max(1, counts.frames), 1)

@@ -20,45 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from grpc import aio
 
-SERVICE = "prototype.Chat"
+from benchmarks.prototype_messages import SERVICE, Down, Group, GroupSaved, Up
+
 OPTIONS = (("grpc.so_reuseport", 0), ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
-
-FIELDS = {
-    "Message": ("string sender", "string to", "string text", "int64 time", "int64 number", "string id"),
-    "Up": ("*Message messages",),  # a user's frame to the server; the user is in the call's metadata
-    "Down": ("*Message messages", "*int64 acknowledged"),  # the server's frame to a user
-    "Group": ("*Message messages", "int64 group"),  # from the server to a backup
-    "GroupSaved": ("int64 group",),  # and back
-}
-
-
-def _message_classes() -> dict[str, Any]:
-    """Protobuf classes for `FIELDS`, whose numbers count from 1; `*` means repeated."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="prototype.proto", package="prototype", syntax="proto3")
-    for name, fields in FIELDS.items():
-        message = file.message_type.add(name=name)
-        for number, (kind, field_name) in enumerate((text.split() for text in fields), start=1):
-            label = field.LABEL_REPEATED if kind.startswith("*") else field.LABEL_OPTIONAL
-            kind = kind.removeprefix("*")
-            if kind in FIELDS:
-                message.field.add(
-                    name=field_name, number=number, label=label, type=field.TYPE_MESSAGE, type_name=f".prototype.{kind}"
-                )
-            else:
-                scalar = {"string": field.TYPE_STRING, "int64": field.TYPE_INT64}[kind]
-                message.field.add(name=field_name, number=number, label=label, type=scalar)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"prototype.{name}")) for name in FIELDS}
-
-
-_classes = _message_classes()
-Message, Up, Down = _classes["Message"], _classes["Up"], _classes["Down"]
-Group, GroupSaved = _classes["Group"], _classes["GroupSaved"]
 
 
 class Store:
@@ -85,6 +51,11 @@ class Store:
             "INSERT INTO messages(id, sender, recipient, text, time) VALUES(?, ?, ?, ?, ?)", rows
         )
         execute("COMMIT")
+
+    def close(self) -> None:
+        """Nothing may be in work."""
+        self._thread.shutdown()
+        self._database.close()
 
 
 class Session:
@@ -134,11 +105,14 @@ class Prototype:
     Args:
         store: of its own.
         backups: every one saves a group before it is acknowledged.
+
+    Attributes:
+        online: sessions by user.
     """
 
     def __init__(self, store: Store, backups: list[Backup]) -> None:
         self._store, self._backups = store, backups
-        self._online: dict[str, Session] = {}
+        self.online: dict[str, Session] = {}
         self._waiting: list[tuple[Session, Any]] = []
         self._something_waits = asyncio.Event()
         self._writing: set[asyncio.Task[None]] = set()
@@ -146,7 +120,7 @@ class Prototype:
     async def session(self, _requests: object, context: Any) -> None:
         """The rpc `Session`."""
         user = dict(context.invocation_metadata())["user"]
-        session = self._online[user] = Session(context, user)
+        session = self.online[user] = Session(context, user)
         session.is_writing = True
         await context.write(Down())  # says that the user is online
         await session.write()
@@ -158,8 +132,8 @@ class Prototype:
                         self._waiting.append((session, message))
                     self._something_waits.set()
         finally:
-            if self._online.get(user) is session:
-                del self._online[user]
+            if self.online.get(user) is session:
+                del self.online[user]
 
     async def commit(self) -> None:
         """Save what waits as one group, again and again."""
@@ -179,14 +153,15 @@ class Prototype:
             )
             if saving:
                 await asyncio.gather(*saving)
-            self._answer(group)
+            self.answer(group)
 
-    def _answer(self, group: list[tuple[Session, Any]]) -> None:
+    def answer(self, group: list[tuple[Session, Any]]) -> None:
+        """A group is saved: acknowledge, deliver."""
         concerned = set()
         for session, message in group:
             session.acknowledged.append(message.number)
             concerned.add(session)
-            recipient = self._online.get(message.to)
+            recipient = self.online.get(message.to)
             if recipient is not None:
                 recipient.messages.append(message)
                 concerned.add(recipient)

@@ -97,6 +97,11 @@ class Host:
         """Whether something is on its way to the disk."""
         return bool(self._saving or self._saves)
 
+    @property
+    def durable_index(self) -> int:
+        """Up to which entry the log is on this disk."""
+        return self.replica.saving.durable_index
+
     def status(self) -> Status:
         """What the replica knows at this moment."""
         return self.replica.status()

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
@@ -74,6 +75,7 @@ class Node:
         self._on_serving: Callable[[bool], None] = lambda serving: None
         self._failure: Exception | None = None
         self._closing = False
+        self._committed: deque[Entry] = deque()  # not on this disk yet, so not applied
         # As primary.
         self._serving = False
         self._serves = asyncio.Event()
@@ -179,8 +181,8 @@ class Node:
         try:
             for result in results:
                 self._on_result(result)
-            for entry in committed:
-                self._apply(entry)
+            self._committed += committed
+            self._apply_durable()
             for barrier in barriers:
                 self._on_barrier(barrier)
             self._follow_role()
@@ -188,6 +190,16 @@ class Node:
         except Exception as error:
             # A broken rule or a table that can't be read: this server must not go on.
             self._fail(error)
+
+    def _apply_durable(self) -> None:
+        """Apply what is committed and on this disk.
+
+        A follower can learn of a commit before its own sync has ended. The stored tables must not get ahead of the
+        log below them: a crash would leave them with entries that this log does not have.
+        """
+        durable_index = self._host.durable_index
+        while self._committed and self._committed[0].index <= durable_index:
+            self._apply(self._committed.popleft())
 
     def _apply(self, entry: Entry) -> None:
         machine = self._machine

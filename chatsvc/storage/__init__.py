@@ -1,4 +1,36 @@
-"""Everything that is on a server's disk. The only package with SQL and files."""
+"""Everything that is on a server's disk. The only package with SQL and files.
+
+A data directory (`DataDirectory`) holds
+
+    lock            locked by the process that uses the directory; has its process id
+    identity.json   who the directory is: format, dir_id, cluster_id
+    log.db          the log and the hard state (`LogStore`): the truth
+    state.db        the chat state in tables (`StateStore`), as it was after some entry of the log
+
+Order of durability
+    1. An entry is acknowledged after `LogStore.append` has returned: one transaction with one sync.
+    2. What was applied is written to the tables later, many entries in one transaction (a *flush*) that is not synced
+       for itself. The tables are never ahead of the log. After a crash they are at some earlier flush, whole, and the
+       entries after it are applied again.
+    So an operation waits for one write to the end of one file, never for an index, and the two databases need no
+    transaction in common. A directory whose tables are ahead of its log had its log rolled back, and is refused.
+
+Threads
+    One thread each for the writes of the log, for flushes and for reading pages (`StorageThread`); the log has one
+    more of its own for checkpoints. The mappings that the chat state looks into live on the event loop. SQLite lets
+    them all work at the same time: readers see the last commit and hold up nobody.
+    Each call into SQLite gives up Python's lock and must win it back from a busy event loop, which takes up to 5 ms.
+    So everything that happens beside one is a single statement: an append, a flush, a page.
+
+Errors
+    `DiskFull` leaves everything as it was, and goes away. `StorageFailed` is for good: a store that has failed once
+    raises it for ever, and the process must stop. `StorageDamaged` is the same, found in what was stored. Nothing is
+    repaired or deleted because of it.
+
+Modules: `directory`, `log`, `entries` (what is in the log), `wal` (damage that SQLite says nothing about), `state`,
+`reads` (pages of the state), `mappings` (its larger parts, mostly on disk), `database` (connections and their errors),
+`threads`, `errors`.
+"""
 
 from chatsvc.storage.directory import DataDirectory
 from chatsvc.storage.errors import (

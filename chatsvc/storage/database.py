@@ -1,6 +1,7 @@
 """What the two databases have in common: how they are opened, and what SQLite's errors mean here."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,12 @@ HOW_TO_REPAIR = "restore the directory from a copy, or empty it and rejoin"
 
 _BUSY_TIMEOUT_MS = 10_000
 
+_LEAST_ROOM_BYTES = 64 << 10
+"""What opening a database may need at once."""
+
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-_CLEAN_WITHOUT_SPACE = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
-"""I/O errors that mean no more than a full disk does, if that is their cause; a failed sync is none of them."""
+_MAYBE_FULL = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
+"""I/O errors that leave nothing half done, and mean no more than a full disk if that is their cause."""
 
 
 def check_sqlite_version() -> None:
@@ -41,7 +45,7 @@ def full(path: Path) -> DiskFull:
 def translate(error: apsw.Error, path: Path, system_errno: int) -> StorageError:
     """What an error of SQLite means for the database at `path`."""
     code = getattr(error, "extendedresult", 0)
-    if isinstance(error, apsw.FullError) or (code in _CLEAN_WITHOUT_SPACE and system_errno in NO_SPACE):
+    if isinstance(error, apsw.FullError) or (code in _MAYBE_FULL and system_errno in NO_SPACE):
         return full(path)
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
         return StorageDamaged(f"{path} is damaged ({error}): {HOW_TO_REPAIR}")
@@ -50,13 +54,22 @@ def translate(error: apsw.Error, path: Path, system_errno: int) -> StorageError:
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Raise errors of SQLite as errors of storage. Not for the hot path."""
+    """Raise errors of SQLite as errors of storage, where a database is opened. Not for the hot path."""
     try:
         yield
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
         raise DirectoryUnusable(f"{path} can't be opened for writing ({error}): check its permissions") from error
     except apsw.Error as error:
-        raise translate(error, path, 0) from error
+        raise translate(error, path, _room_errno(path)) from error
+
+
+def _room_errno(path: Path) -> int:
+    """ENOSPC if there is no room; for where the connection, and with it the error's cause, is gone already."""
+    try:
+        space = os.statvfs(path.parent)
+    except OSError:
+        return 0
+    return errno.ENOSPC if space.f_bavail * space.f_frsize < _LEAST_ROOM_BYTES else 0
 
 
 def connect(path: Path, *, create: bool = False, read_only: bool = False, synchronous: str = "FULL") -> apsw.Connection:

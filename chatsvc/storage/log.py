@@ -153,9 +153,10 @@ class LogStore:
             connection = connect(path, create=True)
             try:
                 tidy(connection)
-                with connection:
-                    connection.execute(_SCHEMA)
-                    connection.execute("INSERT INTO about VALUES (?, ?)", (LOG_FORMAT, dir_id))
+                connection.execute("BEGIN")
+                connection.execute(_SCHEMA)
+                connection.execute("INSERT INTO about VALUES (?, ?)", (LOG_FORMAT, dir_id))
+                connection.execute("COMMIT")
             finally:
                 connection.close()
 
@@ -453,7 +454,7 @@ class LogStore:
         if self._failed is not None:
             raise self._failed
         try:
-            if self._wal_too_large:
+            if self._wal_too_large and not self._writer.in_transaction:
                 self._finish_checkpoint()
             self._writer.execute(statement, bindings)
         except apsw.Error as error:

@@ -233,9 +233,10 @@ class StateStore(StateReader):
             connection = connect(path, create=True)
             try:
                 tidy(connection)
-                with connection:
-                    connection.execute(_SCHEMA)
-                    connection.execute("INSERT INTO meta VALUES (?, ?, 0, ?, 1, 0)", (STATE_FORMAT, dir_id, bytes(16)))
+                connection.execute("BEGIN")
+                connection.execute(_SCHEMA)
+                connection.execute("INSERT INTO meta VALUES (?, ?, 0, ?, 1, 0)", (STATE_FORMAT, dir_id, bytes(16)))
+                connection.execute("COMMIT")
             finally:
                 connection.close()
 

@@ -1,0 +1,27 @@
+"""The comparison, tiny: real processes of both servers, sound runs, figures that fit together."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare import compare, server_cpu_us, summarise, table
+from benchmarks.driver import Load
+
+LOAD = Load("saturate", seconds=0.3, warm_up_s=0.1, window=4, pairs=3)
+
+
+def test_both_servers_are_compared_under_the_same_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = compare([LOAD], rounds=1, directory=tmp_path)
+    results = figures[0]["W=4"]
+    assert list(results) == ["prototype", "chatsvc"]
+    for result in results.values():
+        assert result.is_sound
+        assert result.acked_per_s > 0
+        assert server_cpu_us(result) is not None
+    (acked, *_) = summarise([LOAD], figures)
+    assert acked.measure == "acked/s"
+    assert acked.ratio == pytest.approx(results["chatsvc"].acked_per_s / results["prototype"].acked_per_s)
+    assert acked.lowest == acked.ratio == acked.highest
+    assert table([acked]).count("\n") == 2
+    assert "delivered/s" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing is left of the servers' data"
