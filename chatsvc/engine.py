@@ -54,7 +54,7 @@ class MemberStatus(msgspec.Struct, frozen=True):
     """A server of the cluster; see `Member` in replication.proto for the meaning of the fields.
 
     Attributes:
-        role: `primary`, `backup`, `learner` or `waiting`.
+        role: `primary`, `backup`, `learner`, `waiting` or `out`.
     """
 
     name: str
@@ -78,6 +78,10 @@ class EngineStatus(msgspec.Struct, frozen=True):
     commit_index: int
     degraded: bool
     holes: int
+    waiting_for: list[str]
+    problem: str
+    serving: bool
+    last_index: int
     self_member: MemberStatus
     members: list[MemberStatus]
 
@@ -100,6 +104,14 @@ class Subscriber(Protocol):
 
 class Engine(Protocol):
     """The replicated chat state, as one server offers it."""
+
+    def check_serving(self) -> None:
+        """Return if clients are served here.
+
+        Raises:
+            NotPrimary: another server serves them; the metadata name its address.
+            NotReady: this one is not ready yet or is stopping, or no primary is known.
+        """
 
     def submit(self, command: Command, done: Done) -> None:
         """Have a command carried out. Commands are carried out, and `done` is called, in the order of submission.

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,18 @@ import msgspec
 
 from chatsvc.api.server import ApiServer
 from chatsvc.api.session import SessionSettings
-from chatsvc.node.node import Node
+from chatsvc.node.node import Node, NodeSettings
+from chatsvc.replication import Settings, Timers
 from chatsvc.storage import DataDirectory
 
 log = logging.getLogger(__name__)
 
 STOP_S = 3.0
 """A server that was told to stop is gone after so long, whatever its clients and its disk do."""
+
+
+LEAVE_S = 1.0
+"""How long a stopping server takes at most to tell the others."""
 
 
 class StartError(Exception):
@@ -33,6 +39,9 @@ class ServerSettings(msgspec.Struct, frozen=True):
         advertise: host:port that clients and servers are told; None: the one it listens on.
         name: label for people; None: the advertised address.
         insecure: whether it may listen beyond loopback although nothing is encrypted and nobody proves who they are.
+        join: addresses of servers of the cluster to join, host:port; empty: an empty directory founds a new cluster.
+        isolated_promotion_s: silence after which a server acts alone; None: never.
+        timers: of replication; the same on all servers of a cluster.
         sessions_max: most sessions at once.
         login_timeout_s: how long a stream may stay without a login.
         slow_consumer_s: how long a client may leave its events unread.
@@ -43,6 +52,9 @@ class ServerSettings(msgspec.Struct, frozen=True):
     advertise: str | None = None
     name: str | None = None
     insecure: bool = False
+    join: tuple[str, ...] = ()
+    isolated_promotion_s: float | None = None
+    timers: Timers = Timers()
     sessions_max: int = 10_000
     login_timeout_s: float = 60.0
     slow_consumer_s: float = 30.0
@@ -73,6 +85,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def free_port(host: str) -> int:
+    """A port of that host that is free at this moment.
+
+    Raises:
+        StartError: the host is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+            return port
+    except OSError as error:
+        raise StartError(f"can't listen on {host}: {error.strerror}") from None
+
+
 class Server:
     """One server process's parts: data directory, node, port.
 
@@ -82,12 +110,12 @@ class Server:
 
     Attributes:
         address: host:port that it advertises, after `start`.
-        node: its engine, after `start`.
+        node: its engine, from `start` to `stop`.
     """
 
     def __init__(self, settings: ServerSettings, on_failure: Callable[[Exception], None]) -> None:
         self.settings, self.address = settings, ""
-        self.node: Node
+        self.node: Node | None = None
         self._on_failure = on_failure
         self._directory: DataDirectory | None = None
         self._api: ApiServer | None = None
@@ -117,29 +145,45 @@ class Server:
     async def _start(self, host: str, port: int) -> None:
         assert self._directory is not None
         settings = self.settings
-        sessions = SessionSettings(settings.login_timeout_s, settings.slow_consumer_s)
         written_host = f"[{host}]" if ":" in host else host
-        node = Node(self._directory, self._on_failure)
-        self._api = ApiServer(node, sessions, settings.sessions_max)
+        port = port or free_port(host)
+        self.address = settings.advertise or f"{written_host}:{port}"
+        replication = Settings(
+            timers=settings.timers,
+            join=settings.join,
+            isolated_promotion=None
+            if settings.isolated_promotion_s is None
+            else int(settings.isolated_promotion_s * 1_000),
+        )
+        node_settings = NodeSettings(
+            settings.name or self.address, self.address, found=not settings.join, replication=replication
+        )
+        node = Node(self._directory, node_settings, self._on_failure)
+        self.node = node
+        await node.start()
+        sessions = SessionSettings(settings.login_timeout_s, settings.slow_consumer_s)
+        self._api = api = ApiServer(node, sessions, settings.sessions_max, node.links.add_to_server)
         try:
-            port = self._api.bind(f"{written_host}:{port}")
+            api.bind(f"{written_host}:{port}")
         except RuntimeError:
             raise StartError(
                 f"can't listen on {settings.listen}: another program has the port, or the host is not this machine's"
             ) from None
-        self.address = settings.advertise or f"{written_host}:{port}"
-        await node.start(settings.name or self.address, self.address)
-        self.node = node
-        await self._api.start()
-        log.info("serving on %s with %s", self.address, settings.data_dir)
+        await api.start()
+        node.begin(api.serve_clients)
+        log.info("listening on %s, data in %s", self.address, settings.data_dir)
 
     async def stop(self) -> None:
-        """Say goodbye, bring everything to disk, let go of port and directory."""
+        """Say goodbye, give up every role, bring everything to disk, let go of port and directory."""
+        if self._api is not None:
+            await self._api.say_goodbye()
+        if self.node is not None:
+            # The port stays open until the node has given up its roles: it is this server's sign of life.
+            await self.node.close(LEAVE_S)
+            self.node = None
         if self._api is not None:
             await self._api.stop()
             self._api = None
-        if hasattr(self, "node"):
-            await self.node.close()
         if self._directory is not None:
             self._directory.close()
             self._directory = None

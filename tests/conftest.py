@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 from grpc import aio
 
+from chatsvc.replication import Timers
 from chatsvc.server import Server, ServerSettings
 from chatsvc.v1 import chat_pb2 as pb
 from chatsvc.v1.chat_pb2_grpc import ChatStub
 
 DEADLINE_S = 10.0
+
+FAST = Timers().scaled(0.1)
+"""For a cluster of one, which waits for nobody."""
 
 
 class Stream:
@@ -81,6 +85,9 @@ class RunningServer:
         """Start, or start again with the same directory and port."""
         self.server = Server(self.settings, self.failures.append)
         await self.server.start()
+        assert self.server.node is not None
+        async with asyncio.timeout(DEADLINE_S):
+            await self.server.node.serving()
 
     async def stop(self) -> None:
         """Stop as SIGTERM does."""
@@ -113,6 +120,7 @@ async def start_server(tmp_path: Path) -> AsyncIterator[StartServer]:
     async def start(**settings: Any) -> RunningServer:
         settings.setdefault("data_dir", tmp_path / f"data{len(running)}")
         settings.setdefault("listen", "127.0.0.1:0")
+        settings.setdefault("timers", FAST)
         server = RunningServer(ServerSettings(**settings))
         running.append(server)
         await server.start()

@@ -12,7 +12,7 @@ from chatsvc.api.events import fill_message
 from chatsvc.api.session import Session, SessionSettings
 from chatsvc.api.status import abort
 from chatsvc.domain.commands import DeleteAccount, OpenSession, RetireClient, Sends
-from chatsvc.domain.errors import ChatError, Reason, Refusal, TooManySessions
+from chatsvc.domain.errors import ChatError, Refusal, TooManySessions
 from chatsvc.domain.limits import CLIENT_ID_BYTES
 from chatsvc.domain.names import check_name, check_text
 from chatsvc.domain.outcomes import AccountGone, Outcome, SendsDone
@@ -37,7 +37,6 @@ class ChatService:
         self._engine, self._settings, self._sessions_max = engine, settings, sessions_max
         self._sessions: set[Session] = set()
         self._session_of: dict[bytes, Session] = {}  # by client id, logged in
-        self._leaving = False
         self._session_ended = asyncio.Event()
 
     @property
@@ -71,11 +70,13 @@ class ChatService:
             },
         )
 
-    async def leave(self, message: str) -> None:
-        """Take no new session, say goodbye to every open one and wait until they are gone."""
-        self._leaving = True
+    def say_goodbye(self, message: str) -> None:
+        """End every session; its client may log in again, here or elsewhere."""
         for session in list(self._sessions):
             session.end(pb.LOGOUT_REASON_SERVER_LEAVING, message)
+
+    async def all_gone(self) -> None:
+        """Wait until there are no sessions."""
         while self._sessions:
             self._session_ended.clear()
             await self._session_ended.wait()
@@ -84,8 +85,10 @@ class ChatService:
 
     async def session(self, request_iterator: object, context: Context) -> None:
         """`Chat.Session`."""
-        if self._leaving:
-            await abort(context, Refusal(Reason.NOT_READY).error())
+        try:
+            self._engine.check_serving()
+        except ChatError as error:
+            await abort(context, error)
         if len(self._sessions) >= self._sessions_max:
             limit = self._sessions_max
             await abort(context, TooManySessions(f"the server has as many sessions as it may ({limit:,})", limit=limit))

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+import grpc
 from grpc import aio
 
 from chatsvc.api.events import timestamp
 from chatsvc.engine import Engine, MemberStatus
 from chatsvc.v1 import replication_pb2 as pb
-from chatsvc.v1.replication_pb2_grpc import ReplicationServicer
 
 SERVICE = "chatsvc.v1.Replication"
 
@@ -18,11 +18,12 @@ ROLE_OF: dict[str, pb.Role] = {
     "backup": pb.ROLE_BACKUP,
     "learner": pb.ROLE_LEARNER,
     "waiting": pb.ROLE_WAITING,
+    "out": pb.ROLE_OUT,
 }
 
 
-class ReplicationService(ReplicationServicer):
-    """The rpcs of service Replication over an engine.
+class ReplicationService:
+    """The rpcs of service Replication for people; those for servers belong to the engine.
 
     Args:
         engine: what is asked.
@@ -32,7 +33,14 @@ class ReplicationService(ReplicationServicer):
     def __init__(self, engine: Engine, sessions: Callable[[], int]) -> None:
         self._engine, self._sessions = engine, sessions
 
-    async def GetStatus(
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a gRPC server serves."""
+        get_status = grpc.unary_unary_rpc_method_handler(
+            self.get_status, pb.GetStatusRequest.FromString, pb.GetStatusResponse.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"GetStatus": get_status})
+
+    async def get_status(
         self, request: pb.GetStatusRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.GetStatusResponse:
         """`Replication.GetStatus`."""
@@ -49,6 +57,10 @@ class ReplicationService(ReplicationServicer):
             version=version("chatsvc"),
             sessions=self._sessions(),
             holes=status.holes,
+            waiting_for=status.waiting_for,
+            problem=status.problem,
+            serving=status.serving,
+            last_index=status.last_index,
         )
 
 

@@ -1,7 +1,7 @@
 """The gRPC server of one port: both services, health, reflection."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,7 +13,6 @@ from chatsvc.api.replication import ReplicationService
 from chatsvc.api.session import SessionSettings
 from chatsvc.engine import Engine
 from chatsvc.v1 import chat_pb2, replication_pb2
-from chatsvc.v1.replication_pb2_grpc import add_ReplicationServicer_to_server
 
 FRAME_BYTES_MAX = 4 * 1024 * 1024
 """Of a frame from a client; a larger one ends its stream with RESOURCE_EXHAUSTED."""
@@ -45,19 +44,26 @@ class ApiServer:
         engine: started.
         settings: of each session.
         sessions_max: most sessions at once.
+        add_services: adds what else the port serves.
 
     Attributes:
         port: that is bound, after `start`.
     """
 
-    def __init__(self, engine: Engine, settings: SessionSettings, sessions_max: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: SessionSettings,
+        sessions_max: int,
+        add_services: Callable[[aio.Server], None] = lambda server: None,
+    ) -> None:
         self.port = 0
         self._chat = ChatService(engine, settings, sessions_max)
         self._health = health.aio.HealthServicer()
         self._server = aio.server(options=OPTIONS)
-        self._server.add_generic_rpc_handlers((self._chat.handler(),))
-        replication_service = ReplicationService(engine, lambda: self._chat.sessions)
-        add_ReplicationServicer_to_server(replication_service, self._server)
+        status = ReplicationService(engine, lambda: self._chat.sessions)
+        self._server.add_generic_rpc_handlers((self._chat.handler(), status.handler()))
+        add_services(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection(
             (
@@ -84,17 +90,32 @@ class ApiServer:
         return self.port
 
     async def start(self) -> None:
-        """Serve; healthy from now on."""
+        """Open the port. Clients are turned away until `serve_clients`."""
+        await self._set_health(chat_serves=False)
         await self._server.start()
-        for service in ("", chat.SERVICE, replication.SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
-    async def stop(self) -> None:
-        """Say goodbye to the sessions, then close the port. Takes little more than `GOODBYE_S`."""
+    def serve_clients(self, serving: bool) -> None:
+        """The engine serves clients from now on, or does not any more: then every session ends."""
+        if not serving:
+            self._chat.say_goodbye("this server is not the primary any more")
+        self._health_task = asyncio.ensure_future(self._set_health(serving))
+
+    async def _set_health(self, chat_serves: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(replication.SERVICE, status.SERVING)
+        for service in ("", chat.SERVICE):
+            await self._health.set(service, status.SERVING if chat_serves else status.NOT_SERVING)
+
+    async def say_goodbye(self) -> None:
+        """End all sessions, as far as their clients read. Takes at most `GOODBYE_S`."""
         await self._health.enter_graceful_shutdown()
+        self._chat.say_goodbye("the server is stopping")
         try:
             async with asyncio.timeout(GOODBYE_S):
-                await self._chat.leave("the server is stopping")
+                await self._chat.all_gone()
         except TimeoutError:
             pass  # some client does not read
+
+    async def stop(self) -> None:
+        """Close the port."""
         await self._server.stop(grace=0.2)

@@ -34,6 +34,8 @@ from chatsvc.domain.errors import (
     LoginTimeout,
     MalformedFrame,
     NotLoggedIn,
+    NotPrimary,
+    NotReady,
     OpSeqMixed,
     Reason,
     Refusal,
@@ -471,7 +473,7 @@ class Session:
                 refused[len(messages)] = (Reason.INVALID_TEXT, len(text))
                 text = ""  # a text that is not allowed does not go into the log
             if len(to) > 4 * NAME_CODE_POINTS_MAX:
-                to = to[: 4 * NAME_CODE_POINTS_MAX]  # which still is no name
+                to = to[: 4 * NAME_CODE_POINTS_MAX + 1]  # too long for a name in any composition
             messages.append((to, text))
             if op_seq >= self._next_op_seq:
                 self._next_op_seq = op_seq + 1
@@ -487,6 +489,10 @@ class Session:
             self._outcome_came.set()
             if type(outcome) is SendsDone:
                 self._push(outcome)
+                return
+            if isinstance(outcome, NotPrimary | NotReady):
+                # What became of them is not known here; the client sends them again where it is.
+                self.end(pb.LOGOUT_REASON_SERVER_LEAVING, str(outcome))
                 return
             assert isinstance(outcome, Unavailable | Refusal)
             error = outcome if isinstance(outcome, Unavailable) else outcome.error()

@@ -236,13 +236,13 @@ class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def _message(self) -> str:
         match self.reason:
             case Reason.INVALID_NAME:
-                return f"{self.subject!a} is no user name: 1 to {NAME_CODE_POINTS_MAX} letters, digits, '_', '.' or '-'"
+                return f"{self.subject!r} is no user name: 1 to {NAME_CODE_POINTS_MAX} letters, digits, '_', '.' or '-'"
             case Reason.INVALID_TEXT if self.detail == 0:
                 return "the text is empty"
             case Reason.INVALID_TEXT:
                 return f"the text has {self.detail:,} characters, {TEXT_CODE_POINTS_MAX:,} are allowed"
             case Reason.UNKNOWN_RECIPIENT | Reason.UNKNOWN_ACCOUNT:
-                return f"there is no account {self.subject!a}"
+                return f"there is no account {self.subject!r}"
             case Reason.ACCOUNT_DELETED:
                 return "this account was deleted"
             case Reason.REPLACED:

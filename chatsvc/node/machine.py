@@ -7,7 +7,7 @@ log brings them up to date, so they need no sync of their own on the way of an o
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from chatsvc.domain.commands import Command
 from chatsvc.domain.errors import Reason, Refusal
@@ -15,7 +15,7 @@ from chatsvc.domain.names import name_key
 from chatsvc.domain.outcomes import AccountGone, Message, Outcome, SendsDone, SessionOpened, conversation_key
 from chatsvc.domain.state import ChatState
 from chatsvc.engine import AccountInfo, ConversationPage, Subscriber
-from chatsvc.storage import StateStore, StorageThread
+from chatsvc.storage import DiskFull, StateStore, StorageThread
 
 MATERIALISE_AFTER_S = 0.5
 """How long a change may wait until the stored tables have it, if nobody asks."""
@@ -25,6 +25,9 @@ MATERIALISE_MESSAGES = 20_000
 
 UNMATERIALISED_MESSAGES_MAX = 100_000
 """So many hold up new operations: memory stays bounded."""
+
+FULL_DISK_RETRY_S = 0.5
+"""How often the tables are tried again while the disk is full."""
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +39,20 @@ class Machine:
         store: stored tables.
         state_thread: the only thread that writes them.
         read_thread: the one that reads pages from them.
+        on_failure: called once when they can't be written any more.
 
     Attributes:
         state: at `applied_index`.
         time_us: of the newest entry applied; microseconds since the epoch.
     """
 
-    def __init__(self, store: StateStore, state_thread: StorageThread, read_thread: StorageThread) -> None:
+    def __init__(
+        self,
+        store: StateStore,
+        state_thread: StorageThread,
+        read_thread: StorageThread,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
         loaded = store.load()
         self.state = ChatState(
             loaded.accounts, store.conversations, store.clients, loaded.next_account_id, loaded.digest
@@ -51,6 +61,7 @@ class Machine:
         self.time_us = loaded.last_time_us
         self.holes = 0
         self._store, self._state_thread, self._read_thread = store, state_thread, read_thread
+        self._on_failure = on_failure
         self._subscribers: dict[int, Subscriber] = {}
         self._materialising: asyncio.Task[None] | None = None
         self._due: asyncio.TimerHandle | None = None
@@ -153,12 +164,18 @@ class Machine:
             self._noted_messages = 0
             messages, index = len(changes.messages), self.applied_index
             flush = self._store.begin_flush(changes, index, state.digest, state.next_account_id, self.time_us)
-            await self._state_thread.run(self._store.flush, flush)
+            while True:
+                try:
+                    await self._state_thread.run(self._store.flush, flush)
+                    break
+                except DiskFull:
+                    await asyncio.sleep(FULL_DISK_RETRY_S)
             self._store.finish_flush(flush)
             self._materialised_index = index
             self._unmaterialised_messages -= messages
         except Exception as error:
             self._failure = error
+            self._on_failure(error)
         finally:
             self._materialising = None
             async with self._materialised:

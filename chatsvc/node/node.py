@@ -1,21 +1,27 @@
-"""The built-in engine."""
+"""The built-in engine: one server of a cluster."""
 
 import asyncio
 import logging
+import secrets
 import time
+from collections import deque
 from collections.abc import Callable
-from struct import pack
 
 import msgspec
 
 from chatsvc.domain.commands import AdvanceCursors, Command
-from chatsvc.domain.errors import DiskFull, NotReady, Unavailable
+from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
 from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, MemberStatus, Subscriber
 from chatsvc.node.codec import decode_commands, encode_commands
+from chatsvc.node.host import Host
+from chatsvc.node.links import Links
 from chatsvc.node.machine import Machine
-from chatsvc.storage import DataDirectory, EntryKind, LogEntry, StorageThread, chain_hash
-from chatsvc.storage import DiskFull as StorageFull
+from chatsvc.replication import Entry, EntryKind, Epoch, Identity, Role, Settings, boot_id
+from chatsvc.replication.events import BarrierResult, ProposalResult, Propose, ReadBarrier
+from chatsvc.replication.founding import found
+from chatsvc.replication.identity import NO_CLUSTER, NONCE_BITS
+from chatsvc.storage import DataDirectory, StorageThread
 
 ENTRY_COMMANDS_MAX = 4_096
 """Most commands in one log entry."""
@@ -26,88 +32,137 @@ QUEUE_COMMANDS_MAX = 16_384
 ACKNOWLEDGE_EVERY_S = 0.2
 """How long acknowledgements are gathered before they go into the log."""
 
+REPLAY_BYTES = 4 << 20
+"""How much of the log is read at once at the start."""
+
 log = logging.getLogger(__name__)
 
 
+class NodeSettings(msgspec.Struct, frozen=True):
+    """What a node is started with.
+
+    Attributes:
+        name: label for people.
+        address: host:port for clients and servers.
+        found: whether an empty directory founds a new cluster.
+        replication: settings of the replica.
+    """
+
+    name: str
+    address: str
+    found: bool
+    replication: Settings = Settings()
+
+
 class Node:
-    """One server as an `Engine`: a cluster of one, which is always its primary.
+    """One server of a cluster as an `Engine`.
 
     Args:
         directory: open, and closed by the caller after `close`.
+        settings: see there.
         on_failure: called once when the server can't go on, such as after a failed write.
     """
 
-    def __init__(self, directory: DataDirectory, on_failure: Callable[[Exception], None]) -> None:
-        self._directory, self._on_failure = directory, on_failure
-        self._name = self._address = ""
+    def __init__(
+        self, directory: DataDirectory, settings: NodeSettings, on_failure: Callable[[Exception], None]
+    ) -> None:
+        self._directory, self._settings, self._on_failure = directory, settings, on_failure
         self._log_thread = StorageThread("log")
         self._state_thread = StorageThread("state")
         self._read_thread = StorageThread("read")
-        self._queue: list[tuple[Command, Done]] = []
-        self._something_queued = asyncio.Event()
-        self._queue_has_room = asyncio.Event()
-        self._acknowledged: dict[int, int] = {}
-        self._flush_due: asyncio.TimerHandle | None = None
+        self._machine: Machine
+        self._host: Host
+        self._on_serving: Callable[[bool], None] = lambda serving: None
         self._failure: Exception | None = None
         self._closing = False
-        self._committing: asyncio.Task[None] | None = None
-        self._started_us = time.time_ns() // 1_000
-        self._commit_index = 0
+        self._committed: deque[Entry] = deque()  # not on this disk yet, so not applied
+        # As primary.
+        self._serving = False
+        self._serves = asyncio.Event()
+        self._reign: Epoch | None = None
         self._last_time_us = 0
-        self._last_chain = bytes(16)
-        self._epoch_counter = 0
-        self._epoch = b""
+        self._queue: list[tuple[Command, Done]] = []
+        self._queue_has_room = asyncio.Event()
+        self._proposed: _Group | None = None  # not in the log yet
+        self._groups: dict[int, _Group] = {}  # by log index, not committed yet
+        self._tokens = 0
+        self._barriers: dict[int, asyncio.Future[int]] = {}
+        self._acknowledged: dict[int, int] = {}
+        self._flush_due: asyncio.TimerHandle | None = None
+        # For status.
+        self._role, self._role_since_us = Role.WAITING, time.time_ns() // 1_000
 
     # ---- start and stop
 
-    async def start(self, name: str, address: str) -> None:
-        """Read the log, bring the chat state up to it, and begin a reign.
-
-        Args:
-            name: label for people.
-            address: host:port for clients and servers.
+    async def start(self) -> None:
+        """Read the log and bring the chat state up to it. The port is not served yet.
 
         Raises:
             StorageError: the directory can't be used; the text says why and what to do.
         """
-        self._name, self._address = name, address
-        stored = await self._log_thread.run(self._directory.log.load)
-        self._machine = Machine(self._directory.state, self._state_thread, self._read_thread)
-        self._commit_index, self._last_chain = stored.last_index, stored.last_chain
-        first = self._machine.applied_index + 1
-        while first <= stored.last_index:
-            entries = await self._log_thread.run(self._directory.log.read, first, stored.last_index + 1, 1 << 22)
-            for entry in entries:
-                self._replay(entry)
-            first = entries[-1].log_index + 1
-            await self._machine.room()
-        self._epoch_counter = int.from_bytes(stored.last_epoch[:4], "big") + 1
-        self._epoch = pack(">IH", self._epoch_counter, 0) + self._directory.dir_id
-        config = {"in_sync": [self._directory.dir_id.hex()], "members": [[self._name, self._address]]}
-        await self._save(EntryKind.CONFIG, msgspec.msgpack.encode(config))
-        self._machine.skip(self._commit_index)
-        self._last_time_us = self._machine.time_us
-        self._committing = asyncio.ensure_future(self._commit_queue())
+        directory, settings = self._directory, self._settings
+        stored = await self._log_thread.run(directory.log.load)
+        starts = await self._log_thread.run(directory.log.count_start)
+        cluster_id, hard_state, view = stored.cluster_id, stored.hard_state, stored.view
+        boot = boot_id(starts, secrets.randbits(NONCE_BITS))
+        if not cluster_id and settings.found:
+            cluster_id = secrets.token_bytes(16)
+            identity = Identity(cluster_id, directory.dir_id, boot, settings.address, settings.name)
+            hard_state, view, save = found(identity, secrets.randbelow, settings.replication.mode)
+            await self._log_thread.run(directory.log.carry_out, save.operations)
+        identity = Identity(cluster_id or NO_CLUSTER, directory.dir_id, boot, settings.address, settings.name)
+        self._machine = machine = Machine(directory.state, self._state_thread, self._read_thread, self._fail)
+        # Only what is known to be committed is applied; the rest is the replica's to find out.
+        known = max(hard_state.commit_index, machine.applied_index)
+        hard_state = msgspec.structs.replace(hard_state, commit_index=known)
+        while machine.applied_index < known:
+            first = machine.applied_index + 1
+            for entry in await self._read_thread.run(directory.log.read, first, known + 1, REPLAY_BYTES):
+                self._apply(entry)
+            await machine.room()
+        self._host = Host(
+            identity,
+            hard_state,
+            view,
+            settings.replication,
+            directory.log,
+            self._log_thread,
+            self._read_thread,
+            self._on_turn,
+            self._fail,
+        )
 
-    def _replay(self, entry: LogEntry) -> None:
-        if entry.kind == EntryKind.OP:
-            self._machine.apply(entry.log_index, *decode_commands(entry.payload))
-        else:
-            self._machine.skip(entry.log_index)
+    @property
+    def links(self) -> Links:
+        """What the port has to serve for the other servers, after `start`."""
+        return self._host.links
 
-    async def close(self) -> None:
-        """Carry out what is queued, bring everything to disk, end the threads."""
+    def begin(self, on_serving: Callable[[bool], None]) -> None:
+        """Take part in the cluster; the port is served.
+
+        Args:
+            on_serving: called with whether clients are served here, each time that changes.
+        """
+        self._on_serving = on_serving
+        self._host.start()
+
+    async def close(self, timeout_s: float) -> None:
+        """Carry out what is queued, give up every role, bring everything to disk, end the threads."""
         if self._flush_due is not None:
             self._flush_due.cancel()
-        if self._failure is None and self._committing is not None:
-            self._queue_acknowledgements(None)
-        self._closing = True
-        self._something_queued.set()
         try:
-            if self._committing is not None:
-                await self._committing
-            if self._failure is None and self._committing is not None:
-                await self._machine.close()
+            if hasattr(self, "_host"):
+                if self._serving and self._failure is None:
+                    try:
+                        async with asyncio.timeout(timeout_s / 2):
+                            await self.flush_acknowledgements()
+                    except (TimeoutError, Unavailable):
+                        pass
+                self._closing = True
+                await self._host.close(timeout_s / 2)
+                self._end_reign()
+                if self._failure is None:
+                    await self._machine.close()
         finally:
             for thread in (self._log_thread, self._state_thread, self._read_thread):
                 await asyncio.to_thread(thread.close)
@@ -117,20 +172,125 @@ class Node:
         if self._failure is None:
             self._failure = error
             log.error("this server stops: %s", error)
-            for _, done in self._take_queue(len(self._queue)):
-                done(NotReady("this server has failed and stops"))
-            self._queue_has_room.set()
+            self._end_reign()
             self._on_failure(error)
+
+    # ---- turns of the host
+
+    def _on_turn(self, committed: list[Entry], results: list[ProposalResult], barriers: list[BarrierResult]) -> None:
+        try:
+            for result in results:
+                self._on_result(result)
+            self._committed += committed
+            self._apply_durable()
+            for barrier in barriers:
+                self._on_barrier(barrier)
+            self._follow_role()
+            self._propose()
+        except Exception as error:
+            # A broken rule or a table that can't be read: this server must not go on.
+            self._fail(error)
+
+    def _apply_durable(self) -> None:
+        """Apply what is committed and on this disk.
+
+        A follower can learn of a commit before its own sync has ended. The stored tables must not get ahead of the
+        log below them: a crash would leave them with entries that this log does not have.
+        """
+        durable_index = self._host.durable_index
+        while self._committed and self._committed[0].index <= durable_index:
+            self._apply(self._committed.popleft())
+
+    def _apply(self, entry: Entry) -> None:
+        machine = self._machine
+        if entry.kind != EntryKind.OP:
+            machine.skip(entry.index)
+            return
+        group = self._groups.pop(entry.index, None)
+        if group is not None and entry.epoch == self._reign:
+            outcomes = machine.apply(entry.index, group.time_us, group.commands)
+            for done, outcome in zip(group.waiting, outcomes, strict=True):
+                machine.announce(outcome)
+                done(outcome)
+        else:
+            machine.apply(entry.index, *decode_commands(entry.payload))
+
+    def _follow_role(self) -> None:
+        """Notice that this server has become or is no longer the one that serves clients."""
+        replica = self._host.replica
+        role = replica.role
+        if role != self._role:
+            self._role, self._role_since_us = role, time.time_ns() // 1_000
+        reign = replica.reign
+        serving = reign is not None and reign.serving and self._failure is None
+        epoch = reign.epoch if reign is not None and serving else None
+        if epoch == self._reign:
+            return
+        if self._serving:
+            self._end_reign()
+        if serving:
+            self._reign, self._serving = epoch, True
+            self._last_time_us = self._machine.time_us
+            self._serves.set()
+            log.info("serving clients, epoch %s", epoch)
+            self._on_serving(True)
+
+    def _end_reign(self) -> None:
+        """Clients are not served here any more; what became of their operations is not known here."""
+        if not self._serving:
+            return
+        self._serving, self._reign = False, None
+        self._serves.clear()
+        error = self._unavailable()
+        groups, self._groups = list(self._groups.values()), {}
+        if self._proposed is not None:
+            groups.append(self._proposed)
+            self._proposed = None
+        queue, self._queue = self._queue, []
+        for group in groups:
+            group.answer(error)
+        for _, done in queue:
+            done(error)
+        for barrier in self._barriers.values():
+            if not barrier.done():
+                barrier.set_exception(error)
+        self._barriers.clear()
+        self._acknowledged.clear()
+        self._queue_has_room.set()
+        self._on_serving(False)
+
+    def _unavailable(self) -> Unavailable:
+        """Why clients are not served here."""
+        if self._failure is not None or self._closing:
+            return NotReady("this server is stopping")
+        status = self._host.status()
+        if status.role == Role.PRIMARY:
+            return NotReady("this server is becoming the primary")
+        if status.primary is None:
+            missing = ", ".join(status.waiting_for)
+            waiting = f": waiting for {missing}" if missing else ""
+            return NotReady(f"this server knows no primary{waiting}")
+        return NotPrimary(f"the primary is {status.primary.address}", primary=status.primary.address)
+
+    async def serving(self) -> None:
+        """Wait until clients are served here."""
+        await self._serves.wait()
+
+    def check_serving(self) -> None:
+        """See `Engine.check_serving`."""
+        if not self._serving or self._closing:
+            raise self._unavailable()
 
     # ---- commands
 
     def submit(self, command: Command, done: Done) -> None:
         """See `Engine.submit`."""
-        if self._failure is not None or self._closing:
-            asyncio.get_running_loop().call_soon(done, NotReady("this server is stopping"))
+        if not self._serving or self._closing:
+            asyncio.get_running_loop().call_soon(done, self._unavailable())
             return
         self._queue.append((command, done))
-        self._something_queued.set()
+        if self._proposed is None and not self._host.is_saving:
+            self._propose()
 
     async def execute(self, *commands: Command) -> list[Outcome]:
         """See `Engine.execute`."""
@@ -140,85 +300,62 @@ class Node:
             future: asyncio.Future[Outcome] = loop.create_future()
             futures.append(future)
             self.submit(command, _resolver(future))
-        await asyncio.wait(futures)
-        return [future.result() for future in futures]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        outcomes: list[Outcome] = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            outcomes.append(result)
+        return outcomes
 
     async def room(self) -> None:
         """See `Engine.room`."""
-        while len(self._queue) > QUEUE_COMMANDS_MAX and self._failure is None:
+        while len(self._queue) > QUEUE_COMMANDS_MAX and self._serving:
             self._queue_has_room.clear()
             await self._queue_has_room.wait()
         if self._machine.is_behind:
             await self._machine.room()
 
-    def _take_queue(self, count: int) -> list[tuple[Command, Done]]:
-        taken, self._queue = self._queue[:count], self._queue[count:]
-        return taken
-
-    async def _commit_queue(self) -> None:
-        """Save what is queued as one entry, again and again; an entry is applied while the next one is being saved."""
-        saved: _Group | None = None
-        while True:
-            if self._queue:
-                group = self._next_group()
-                saving = asyncio.ensure_future(self._save(EntryKind.OP, group.payload))
-            elif saved is not None:
-                group, saving = saved, None
-            elif self._closing:
-                return
-            else:
-                self._something_queued.clear()
-                await self._something_queued.wait()
-                continue
-            try:
-                if saved is not None:
-                    committed, saved = saved, None
-                    self._apply(committed)
-                if saving is not None:
-                    saved, group.log_index = group, await saving
-            except StorageFull as error:
-                group.answer(DiskFull(str(error)))
-            except Exception as error:
-                # A failed write or a broken rule: this server must not go on, and no client may wait for it.
-                if saving is not None:
-                    group.answer(NotReady("this server has failed and stops"))
-                    await asyncio.wait((saving,))
-                self._fail(error)
-                return
-
-    def _next_group(self) -> "_Group":
-        taken = self._take_queue(ENTRY_COMMANDS_MAX)
+    def _propose(self) -> None:
+        """Make one log entry of what waits, unless one is on its way to the disk: then more will come together."""
+        if not self._queue or self._proposed is not None or self._host.is_saving or not self._serving:
+            return
+        taken, self._queue = self._queue[:ENTRY_COMMANDS_MAX], self._queue[ENTRY_COMMANDS_MAX:]
         self._queue_has_room.set()
         self._last_time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
-        return _Group(self._last_time_us, [command for command, _ in taken], [done for _, done in taken])
+        self._proposed = _Group(self._last_time_us, [command for command, _ in taken], [done for _, done in taken])
+        self._tokens += 1
+        payload = encode_commands(self._last_time_us, self._proposed.commands)
+        self._host.post(Propose(payload, self._tokens))
 
-    def _apply(self, group: "_Group") -> None:
-        machine = self._machine
-        outcomes = machine.apply(group.log_index, group.time_us, group.commands)
-        for done, outcome in zip(group.waiting, outcomes, strict=True):
-            machine.announce(outcome)
-            done(outcome)
-
-    async def _save(self, kind: EntryKind, payload: bytes) -> int:
-        """Put one entry at the end of the log; it is committed when it is on disk. Returns its log index."""
-        log_index = self._commit_index + 1
-        chain = chain_hash(self._last_chain, log_index, self._epoch, kind, payload)
-        entry = LogEntry.make(log_index, self._epoch, kind, payload, chain)
-        await self._log_thread.run(self._directory.log.append, [entry], log_index)
-        self._commit_index, self._last_chain = log_index, chain
-        return log_index
+    def _on_result(self, result: ProposalResult) -> None:
+        group, self._proposed = self._proposed, None
+        if group is None:
+            return  # of a reign that has ended
+        assert result.token == self._tokens, "one proposal at a time"
+        if result.index:
+            self._groups[result.index] = group
+        elif result.refusal == "disk full":
+            group.answer(DiskFull("the server's disk is full; nothing can be written until there is room"))
+        elif result.refusal == "too much in flight":
+            # The backups can't keep up; what was taken goes first when they have.
+            self._queue[:0] = list(zip(group.commands, group.waiting, strict=True))
+        else:
+            group.answer(self._unavailable())
 
     # ---- acknowledgements
 
     def acknowledge(self, account_id: int, inbox_seq: int) -> None:
         """See `Engine.acknowledge`."""
+        if not self._serving:
+            return
         if inbox_seq > self._acknowledged.get(account_id, 0):
             self._acknowledged[account_id] = inbox_seq
         if self._flush_due is None:
             loop = asyncio.get_running_loop()
-            self._flush_due = loop.call_later(ACKNOWLEDGE_EVERY_S, self._queue_acknowledgements, None)
+            self._flush_due = loop.call_later(ACKNOWLEDGE_EVERY_S, self._submit_acknowledgements, None)
 
-    def _queue_acknowledgements(self, then: Done | None) -> None:
+    def _submit_acknowledgements(self, then: Done | None) -> None:
         if self._flush_due is not None:
             self._flush_due.cancel()
             self._flush_due = None
@@ -227,8 +364,7 @@ class Node:
         def done(outcome: Outcome | Unavailable) -> None:
             if isinstance(outcome, Unavailable):
                 for account_id, inbox_seq in acknowledged.items():
-                    if self._failure is None and not self._closing:
-                        self.acknowledge(account_id, inbox_seq)
+                    self.acknowledge(account_id, inbox_seq)
             if then is not None:
                 then(outcome)
 
@@ -238,10 +374,10 @@ class Node:
     async def flush_acknowledgements(self) -> None:
         """See `Engine.flush_acknowledgements`."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue_acknowledgements(_resolver(future))
+        self._submit_acknowledgements(_resolver(future))
         await future
 
-    # ---- the rest of an engine
+    # ---- subscribers
 
     def subscribe(self, subscriber: Subscriber) -> int:
         """See `Engine.subscribe`."""
@@ -260,57 +396,115 @@ class Node:
         account = self._machine.state.find(user)
         return None if account is None else account.account_id
 
+    # ---- reads
+
+    async def _read_barrier(self) -> None:
+        """Wait until it is certain that this server is still the primary and shows all that was acknowledged.
+
+        Raises:
+            Unavailable: it is not.
+        """
+        self.check_serving()
+        self._tokens += 1
+        token = self._tokens
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._barriers[token] = future
+        self._host.post(ReadBarrier(token))
+        try:
+            await future
+        finally:
+            self._barriers.pop(token, None)
+
+    def _on_barrier(self, result: BarrierResult) -> None:
+        future = self._barriers.pop(result.token, None)
+        if future is None or future.done():
+            return
+        if result.granted:
+            assert result.read_index <= self._machine.applied_index, "a turn applies what it releases"
+            future.set_result(result.read_index)
+        else:
+            future.set_exception(self._unavailable())
+
     async def read_inbox(self, account_id: int, after_inbox_seq: int, limit: int) -> list[Message]:
         """See `Engine.read_inbox`."""
         return await self._machine.read_inbox(account_id, after_inbox_seq, limit)
 
     async def read_conversation(self, user: str, peer: str, limit: int, before: int) -> ConversationPage:
         """See `Engine.read_conversation`."""
+        await self._read_barrier()
         return await self._machine.read_conversation(user, peer, limit, before)
 
     async def list_accounts(self, pattern: str, limit: int, after_key: str) -> list[AccountInfo]:
         """See `Engine.list_accounts`."""
+        await self._read_barrier()
         return await self._machine.list_accounts(pattern, limit, after_key)
+
+    # ---- status
 
     def status(self) -> EngineStatus:
         """See `Engine.status`."""
-        machine = self._machine
-        member = MemberStatus(
-            name=self._name,
-            address=self._address,
-            role="primary",
-            in_sync=True,
-            durable_index=self._commit_index,
+        status, machine, settings = self._host.status(), self._machine, self._settings
+        own_id = self._directory.dir_id
+        config = status.config
+        epoch = status.epoch.counter or status.promised.counter
+        role = Role.WAITING if status.role == Role.CANDIDATE else status.role
+        own = MemberStatus(
+            name=settings.name,
+            address=settings.address,
+            role=role.value,
+            in_sync=own_id in status.in_sync and role in (Role.PRIMARY, Role.BACKUP),
+            durable_index=status.durable_index,
             applied_index=machine.applied_index,
             state_hash=machine.state.digest,
             hash_index=machine.applied_index,
-            role_since_us=self._started_us,
+            role_since_us=self._role_since_us,
         )
+        members = [own]
+        for member in config.members if config is not None else ():
+            if member.dir_id == own_id:
+                continue
+            is_primary = status.primary is not None and status.primary.dir_id == member.dir_id
+            in_sync = member.dir_id in status.in_sync
+            members.append(
+                MemberStatus(
+                    name=member.name,
+                    address=member.address,
+                    role="primary" if is_primary else "backup" if in_sync else "learner",
+                    in_sync=in_sync,
+                    durable_index=status.durable_of.get(member.dir_id, 0),
+                    applied_index=0,
+                    state_hash=b"",
+                    hash_index=0,
+                    role_since_us=0,
+                )
+            )
         return EngineStatus(
-            cluster_id=self._directory.cluster_id,
-            mode="available",
-            epoch=self._epoch_counter,
-            primary=self._address,
-            commit_index=self._commit_index,
-            degraded=False,
+            cluster_id=self._host.replica.identity.cluster_id,
+            mode=settings.replication.mode.value,
+            epoch=epoch,
+            primary=status.primary.address if status.primary is not None else "",
+            commit_index=status.commit_index,
+            degraded=config is not None and config.degraded,
             holes=machine.holes,
-            self_member=member,
-            members=[member],
+            waiting_for=list(status.waiting_for),
+            problem=status.problem,
+            serving=self._serving,
+            last_index=status.last_index,
+            self_member=own,
+            members=sorted(members, key=lambda member: member.address),
         )
 
 
 class _Group:
     """Commands that become one log entry, and those who wait for their outcomes."""
 
-    __slots__ = ("commands", "log_index", "payload", "time_us", "waiting")
+    __slots__ = ("commands", "time_us", "waiting")
 
     def __init__(self, time_us: int, commands: list[Command], waiting: list[Done]) -> None:
         self.time_us, self.commands, self.waiting = time_us, commands, waiting
-        self.payload = encode_commands(time_us, commands)
-        self.log_index = 0  # not saved yet
 
     def answer(self, error: Unavailable) -> None:
-        """It was not saved."""
+        """What became of them is not known here."""
         for done in self.waiting:
             done(error)
 

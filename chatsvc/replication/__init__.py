@@ -45,7 +45,9 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       a later one was heard. Another cluster's envelopes are void; its Hello is rejected.
   1.2 While a process of a directory acks, a second one is turned away (DUPLICATE) until the first is silent
       for T_suspect, refused, or found replaced at its own address [duplicate].
-  1.3 An envelope from the own directory means a copied directory, or that a server was told to join itself.
+  1.3 What was meant for another directory, whose address this server has now, is void. A stream is named by
+      a number that its follower's process draws and counts on from.
+  1.4 An envelope from the own directory means a copied directory, or that a server was told to join itself.
 
 2. What is durable
   2.1 Entries and truncation before the Ack that counts them [fsync].

@@ -33,12 +33,13 @@ class BehindItsBack:
 
     def __init__(self, reign: Reign) -> None:
         self.reign, self.replica = reign, reign.replica
+        self.suspect_earliest = reign.replica.timers.suspect_earliest
         self.acked_append_at: dict[DirId, int] = {}  # when the newest Append was sent that it has acked
         self.deaths: dict[DirId, Death] = {}
 
     def may_suspect(self, member: DirId, at: int) -> bool:
         """At that time the newest Append it has acked is T_suspect old, so it may suspect this primary."""
-        return at - self.acked_append_at.get(member, LONG_AGO) >= self.replica.timers.suspect
+        return at - self.acked_append_at.get(member, LONG_AGO) >= self.suspect_earliest
 
     def died_in_time(self, member: DirId) -> bool:
         """Refused, and not heard since, by an attempt begun when it could not suspect the primary."""
@@ -104,9 +105,8 @@ class BehindItsBack:
             return len(servers) > 1
         up_by = replica.now
         if replica.rules.anchorboot:
-            timers = replica.timers
             longest_silent = min(self.acked_append_at.get(member, LONG_AGO) for member in rivals)
-            up_by = longest_silent + timers.suspect - timers.rpc
+            up_by = longest_silent + self.suspect_earliest - replica.timers.rpc
         heard_at = replica.evidence.boot_heard_at
         return any(
             heard_at.get(anchor, replica.now) <= up_by

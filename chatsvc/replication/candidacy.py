@@ -62,6 +62,7 @@ class Candidacy:
         self._grants: dict[DirId, Grant] = {}
         self._rounds = 0
         self._promised = False
+        self.look_at = replica.now  # when progress is to be called next; at once where there is news
 
     def progress(self) -> None:
         """Ask again, win, or give up."""
@@ -75,6 +76,7 @@ class Candidacy:
             return
         if not self._promised:
             if replica.saving.promised < self.epoch:
+                self._look_within(replica.timers.probe_every)
                 return
             self._promised = True
         self._tally()
@@ -89,7 +91,11 @@ class Candidacy:
         for member in self._ask:
             if member not in self._grants:
                 replica.probe_member(member)
-        replica.wake_by(min(self.started_at + self._rounds * rpc, now + replica.timers.probe_every))
+        self._look_within(min(self.started_at + self._rounds * rpc - now, replica.timers.probe_every))
+
+    def _look_within(self, wait: int) -> None:
+        self.look_at = self.replica.now + wait
+        self.replica.wake_by(self.look_at)
 
     def _give_up(self) -> None:
         """Lease, suspicion and latch stay."""
@@ -137,6 +143,7 @@ class Candidacy:
         """The lease that a grant reports is counted from when the Vote was sent, so never too long."""
         if reply.epoch != self.epoch:
             return
+        self.look_at = self.replica.now
         self._answers[source.dir_id] = reply.granted
         if reply.granted:
             self._grants[source.dir_id] = Grant.of(reply.standing, reply.vote_sent_at)

@@ -39,8 +39,9 @@ class SurveyRound:
         self.replica = replica
         self.survey_id = replica.draw(1 << 62)
         self.started_at = replica.now
+        self.look_at = replica.now  # when progress is to be called next; at once where there is news
         self.answers: dict[DirId, Answer] = {}
-        self.asked: set[str] = set()
+        self.asked: dict[str, None] = {}
         self.refused: set[str] = set()  # addresses asked where nobody listens
         timers = replica.timers
         replica.next_election = replica.now + timers.rpc + timers.rpc // 3 + replica.draw(timers.rpc)
@@ -48,13 +49,14 @@ class SurveyRound:
         following = replica.following
         survey = Survey(self.survey_id, following.primary if following.suspects else None)
         for address in replica.peer_addresses():
-            self.asked.add(address)
+            self.asked[address] = None
             replica.send(address, survey)
             replica.probe(address)
 
     def on_reply(self, source: Identity, reply: SurveyReply) -> None:
         if reply.survey_id != self.survey_id:
             return
+        self.look_at = self.replica.now
         self.answers[source.dir_id] = Answer(
             source.address, reply.promised, reply.last, reply.primary, reply.standing, reply.can_vote
         )
@@ -99,7 +101,7 @@ class SurveyRound:
         if decided and age < timers.survey_wait:
             # The others (learners, join list) get a moment: one of them may know of a primary.
             answered = {answer.address for answer in self.answers.values()}
-            decided = answered | self.refused >= self.asked
+            decided = answered | self.refused >= self.asked.keys()
         if timeout or decided:
             replica.election = None
             self._choose(committed, voters, answers, grants)
@@ -110,10 +112,12 @@ class SurveyRound:
         """Dial those again who have not answered, so that a refusal is a fresh one."""
         replica, timers = self.replica, self.replica.timers
         answered = {answer.address for answer in self.answers.values()}
-        for address in self.asked - answered:
-            replica.probe(address)
+        for address in self.asked:
+            if address not in answered:
+                replica.probe(address)
         wait = timers.survey_wait if age < timers.survey_wait else timers.rpc
-        replica.wake_by(min(self.started_at + wait, replica.now + timers.probe_every))
+        self.look_at = min(self.started_at + wait, replica.now + timers.probe_every)
+        replica.wake_by(self.look_at)
 
     def _refused_meanwhile(self, member: DirId) -> bool:
         evidence = self.replica.evidence

@@ -28,7 +28,7 @@ class EpochStart(msgspec.Struct, frozen=True, gc=False):
 class Hello(msgspec.Struct, frozen=True, gc=False):
     """Follower: opens a stream."""
 
-    stream: int  # grows with each Hello of one process
+    stream: int  # grows with each Hello of one process, from a random number on
     promised: Epoch
     last: Position  # end of the follower's log
     epochs: tuple[EpochStart, ...]  # of the follower's log, oldest first

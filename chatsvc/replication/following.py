@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 READ_MATCH = 0
 """Purpose of the Read that fetches the chain hash at a match point."""
 
+STREAM_NUMBERS = 1 << 48
+
 SLOW_HELLO = 5
 """A follower that was turned away for good dials that many times less often."""
 
@@ -56,13 +58,14 @@ class Following:
         self.granted_epoch: Epoch | None = None
 
         self.stream: int | None = None  # open: a Welcome has come
-        self.hello_number = 0
+        self.hello_number = replica.draw(STREAM_NUMBERS)  # so that processes do not share numbers
         self.next_hello = 0
         self._welcome: tuple[Identity, Welcome] | None = None  # waits for a Read
         self._ack_number = 0
         self._ack_due = False
         self._ack_on_save = False
         self._acked_at = 0
+        self._append_at = 0  # when an Append came on the open stream, or when that was opened
         self._append_sent_at = 0
         self._append_last_index = 0
         self._gap = False
@@ -195,13 +198,20 @@ class Following:
         replica.problem = f"{source.address} says: {reason}"
         replica.note(NoteKind.PROBLEM, "{} says: {}", source.address, reason)
         if reason in TURNED_AWAY:
-            self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
+            later = replica.now + SLOW_HELLO * replica.timers.hello_every
+            self.next_hello = later
+            replica.next_election = max(replica.next_election, later)
 
     def on_announce(self, source: Identity, announce: Announce, link: int) -> None:
         if announce.epoch < self.replica.promised:
             self.replica.send(source.address, Fenced(self.replica.promised), source.dir_id, link)
-        else:
-            self.follow(source, announce.epoch)
+            return
+        self.follow(source, announce.epoch)
+        if self.stream is not None and self.replica.now - self._append_at > self.replica.timers.rpc:
+            # It has no stream for this replica: what is open here leads nowhere.
+            self.close_stream()
+            self.next_hello = self.replica.now
+            self.replica.wake_by(self.next_hello)
 
     def on_step_down(self, source: Identity, payload: StepDown, link: int) -> None:
         if self.active and self.primary == source.dir_id and self.epoch == payload.epoch:
@@ -254,6 +264,7 @@ class Following:
         self._ack_number = 0
         self._append_sent_at, self._append_last_index = LONG_AGO, 0
         self._ack_on_save = True
+        self._append_at = replica.now
         self.lease.new_stream()
 
     def on_append(self, source: Identity, append: Append, link: int) -> None:
@@ -265,6 +276,7 @@ class Following:
         self.follow(source, append.epoch)
         if append.stream != self.stream:
             return
+        self._append_at = replica.now
         log = replica.log
         present = log.last_index - append.prev.log_index
         took = False

@@ -81,10 +81,10 @@ class Membership:
         All who are to go, go at once, and only if the primary may commit with those that remain. Otherwise it
         drops nobody, stays primary, acknowledges nothing and keeps dialling.
         """
-        gone = {member for member in self.reign.others if self._is_gone(member)}
+        gone = [member for member in self.reign.others if self._is_gone(member)]
         if not gone:
             return in_sync
-        remaining = in_sync - gone
+        remaining = in_sync.difference(gone)
         if not self.reign.behind.may_go_on_with(remaining):
             return in_sync
         for member in gone:

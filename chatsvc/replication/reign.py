@@ -198,7 +198,7 @@ class Reign:
         replica = self.replica
         if not self.serving or len(self._barriers) >= BARRIERS_MAX:
             replica.ready.barriers.append(BarrierResult(event.token, False, 0))
-        elif self._verify_since is None and self._all_acked_since(replica.now - replica.timers.suspect):
+        elif self._verify_since is None and self._all_acked_since(replica.now - replica.timers.suspect_earliest):
             replica.ready.barriers.append(BarrierResult(event.token, True, replica.commit_index))
         else:
             self._barriers.append((event.token, replica.now))
@@ -340,10 +340,10 @@ class Reign:
     def _probe(self) -> None:
         """Dial the silent anew, as long as their being up or down matters."""
         replica, evidence = self.replica, self.replica.evidence
-        relevant = {*self.others, *self.lease_holders}
+        relevant = dict.fromkeys((*self.others, *self.lease_holders))
         for config in replica.log.configs_after(replica.commit_index):
-            relevant.update(config.in_sync)
-        relevant.discard(replica.dir_id)
+            relevant.update(dict.fromkeys(config.in_sync))
+        relevant.pop(replica.dir_id, None)
         for member in relevant:
             silent = evidence.silence(member) >= replica.timers.probe_after
             if silent or evidence.refused(member) or member not in self.streams.by_member:

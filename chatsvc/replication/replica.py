@@ -215,8 +215,9 @@ class Replica:
         self._handlers[type(event)](event)
         if now >= self._wake_at:
             self._on_time()
-        if self.election is not None:
-            self.election.progress()
+        election = self.election
+        if election is not None and now >= election.look_at:
+            election.progress()
 
     def take_ready(self) -> Ready:
         """All that came of the steps since the last call; now it is the host's to do."""
@@ -228,7 +229,7 @@ class Replica:
         if self.released_index < self.commit_index:
             self._release()
         ready.save = self.saving.collect(self.log.last_index, self.commit_index, ready.envelopes)
-        ready.wake_at = self._wake_at
+        ready.wake_at = self._wake_at if self.part is not Part.OUT else self.now + self.timers.evict
         self.ready = Ready()
         return ready
 
@@ -412,6 +413,8 @@ class Replica:
         source = envelope.source
         payload = envelope.payload
         own = self.identity
+        if envelope.dir_id is not None and envelope.dir_id != self.dir_id:
+            return  # for another directory, whose address this was
         if source.cluster_id != own.cluster_id and not self._from_outside(source, payload, event.link):
             return
         member = source.dir_id
@@ -506,8 +509,10 @@ class Replica:
             and self.evidence.on_refused(following.primary, probe)
         ):
             self._member_refused(following.primary, probe)
-        if isinstance(self.election, SurveyRound):
-            self.election.on_refused(probe)
+        if self.election is not None:
+            self.election.look_at = self.now
+            if isinstance(self.election, SurveyRound):
+                self.election.on_refused(probe)
         self.answering.progress()
 
     def _member_refused(self, member: DirId, probe: Probe) -> None:
@@ -789,6 +794,8 @@ class Replica:
 
     def _on_saved(self, event: Saved) -> None:
         self.saving.saved(event.save_id, self.ready.envelopes)
+        if self.election is not None:
+            self.election.look_at = self.now
         if self.disk_full:
             self.disk_full = False
             self.following.end_relinquishing()

@@ -33,6 +33,11 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
         }
         return Timers(clock_error=self.clock_error, **times)
 
+    @property
+    def suspect_earliest(self) -> int:
+        """Silence after which somebody with a fast clock may suspect, on the own clock."""
+        return int(self.suspect * (1 - self.clock_error))
+
     def check(self, isolated: int | None) -> None:
         """Assert the order that the rules rest on.
 

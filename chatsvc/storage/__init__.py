@@ -33,17 +33,6 @@ Modules: `directory`, `log`, `entries` (what is in the log), `wal` (damage that 
 """
 
 from chatsvc.storage.directory import DataDirectory
-from chatsvc.storage.entries import (
-    EPOCH_BYTES,
-    NO_CHAIN,
-    NO_EPOCH,
-    EntryKind,
-    LogEntry,
-    chain_hash,
-    entry_crc,
-    follows,
-    intact,
-)
 from chatsvc.storage.errors import (
     DirectoryLocked,
     DirectoryUnusable,
@@ -52,28 +41,21 @@ from chatsvc.storage.errors import (
     StorageDamaged,
     StorageError,
     StorageFailed,
-    WrongCluster,
 )
-from chatsvc.storage.log import LogStore, LogSummary
+from chatsvc.storage.log import LogStore, StoredLog
 from chatsvc.storage.reads import FoundAccount, ListedAccount
 from chatsvc.storage.state import LoadedState, StateSnapshot, StateStore
 from chatsvc.storage.threads import StorageThread
 
 __all__ = [
-    "EPOCH_BYTES",
-    "NO_CHAIN",
-    "NO_EPOCH",
     "DataDirectory",
     "DirectoryLocked",
     "DirectoryUnusable",
     "DiskFull",
-    "EntryKind",
     "FoundAccount",
     "ListedAccount",
     "LoadedState",
-    "LogEntry",
     "LogStore",
-    "LogSummary",
     "NewerFormat",
     "StateSnapshot",
     "StateStore",
@@ -81,9 +63,5 @@ __all__ = [
     "StorageError",
     "StorageFailed",
     "StorageThread",
-    "WrongCluster",
-    "chain_hash",
-    "entry_crc",
-    "follows",
-    "intact",
+    "StoredLog",
 ]

@@ -20,7 +20,7 @@ _BUSY_TIMEOUT_MS = 10_000
 _LEAST_ROOM_BYTES = 64 << 10
 """What opening a database may need at once."""
 
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAYBE_FULL = frozenset({apsw.SQLITE_IOERR_WRITE, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP})
 """I/O errors that leave nothing half done, and mean no more than a full disk if that is their cause."""
 
@@ -45,7 +45,7 @@ def full(path: Path) -> DiskFull:
 def translate(error: apsw.Error, path: Path, system_errno: int) -> StorageError:
     """What an error of SQLite means for the database at `path`."""
     code = getattr(error, "extendedresult", 0)
-    if isinstance(error, apsw.FullError) or (code in _MAYBE_FULL and system_errno in _NO_SPACE):
+    if isinstance(error, apsw.FullError) or (code in _MAYBE_FULL and system_errno in NO_SPACE):
         return full(path)
     if isinstance(error, (apsw.CorruptError, apsw.NotADBError)):
         return StorageDamaged(f"{path} is damaged ({error}): {HOW_TO_REPAIR}")

@@ -16,8 +16,8 @@ from chatsvc.storage.errors import (
     StorageDamaged,
     StorageError,
     StorageFailed,
-    WrongCluster,
 )
+from chatsvc.storage.files import sync_directory, write_durably
 from chatsvc.storage.log import LogStore
 from chatsvc.storage.state import StateStore
 
@@ -33,7 +33,6 @@ _STATE = "state.db"
 class _Identity(msgspec.Struct, frozen=True):
     format: int
     dir_id: str
-    cluster_id: str
     created_us: int
     complete: bool  # whether the databases were made; until then there is nothing to lose
 
@@ -48,21 +47,18 @@ class DataDirectory:
     Attributes:
         path: of the directory.
         dir_id: 16 random bytes, its identity.
-        cluster_id: 16 random bytes, that of the cluster it belongs to.
         log: the log and hard state.
         state: the chat state.
     """
 
     path: Path
     dir_id: bytes
-    cluster_id: bytes
     log: LogStore
     state: StateStore
 
     def __init__(self, path: Path, lock: int, identity: _Identity, log: LogStore, state: StateStore) -> None:
         self.path = path
         self.dir_id = bytes.fromhex(identity.dir_id)
-        self.cluster_id = bytes.fromhex(identity.cluster_id)
         self.log = log
         self.state = state
         self._lock: int | None = lock
@@ -72,23 +68,19 @@ class DataDirectory:
         cls,
         path: Path,
         *,
-        found: bool = True,
-        expected_cluster_id: bytes | None = None,
+        make: bool = True,
         new_dir_id: bytes | None = None,
-        new_cluster_id: bytes | None = None,
     ) -> "DataDirectory":
         """Open a directory, or make a new one.
 
         Args:
             path: of the directory.
-            found: whether a missing or empty directory becomes that of a new cluster.
-            expected_cluster_id: the cluster that an existing one must belong to.
-            new_dir_id, new_cluster_id: identities for a new one, 16 bytes; random if not given.
+            make: whether a missing or empty directory becomes a data directory.
+            new_dir_id: identity for a new one, 16 bytes; random if not given.
 
         Raises:
             DirectoryLocked: another process uses it.
             DirectoryUnusable: it can't be read and written, has other files, or is missing and not to be made.
-            WrongCluster: it belongs to another cluster.
             NewerFormat: a newer program has made it.
             StorageDamaged: something is missing in it.
             DiskFull: there is no room.
@@ -96,7 +88,7 @@ class DataDirectory:
         """
         check_sqlite_version()
         try:
-            if found:
+            if make:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = _lock(path)
         except OSError as error:
@@ -104,12 +96,7 @@ class DataDirectory:
         try:
             identity = _read_identity(path)
             if identity is None or not identity.complete:
-                identity = _initialise(path, identity, found, new_dir_id, new_cluster_id)
-            if expected_cluster_id is not None and identity.cluster_id != expected_cluster_id.hex():
-                raise WrongCluster(
-                    f"{path} belongs to cluster {identity.cluster_id[:8]}, not to {expected_cluster_id.hex()[:8]}: "
-                    "use another directory, or empty it"
-                )
+                identity = _initialise(path, identity, make, new_dir_id)
             return cls(path, lock, identity, *_open_databases(path, bytes.fromhex(identity.dir_id)))
         except OSError as error:
             os.close(lock)
@@ -161,29 +148,10 @@ def _read_identity(path: Path) -> _Identity | None:
 
 
 def _write_identity(path: Path, identity: _Identity) -> None:
-    descriptor = os.open(path / _IDENTITY_NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        content = msgspec.json.encode(identity) + b"\n"
-        while content:
-            content = content[os.write(descriptor, content) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(path / _IDENTITY_NEW, path / _IDENTITY)
-    _sync_directory(path)
+    write_durably(path / _IDENTITY, msgspec.json.encode(identity) + b"\n")
 
 
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _initialise(
-    path: Path, begun: _Identity | None, found: bool, new_dir_id: bytes | None, new_cluster_id: bytes | None
-) -> _Identity:
+def _initialise(path: Path, begun: _Identity | None, make: bool, new_dir_id: bytes | None) -> _Identity:
     """Make the content of a new directory, or begin again where a crash interrupted that."""
     databases = {name + suffix for name in (_LOG, _STATE) for suffix in ("", "-wal", "-shm", "-journal")}
     if begun is None:
@@ -192,12 +160,11 @@ def _initialise(
             raise DirectoryUnusable(
                 f"{path} has other files in it ({foreign[0]!a}) and no {_IDENTITY}: use an empty or a new directory"
             )
-        if not found:
-            raise DirectoryUnusable(f"{path} is empty: found a new cluster in it, or use the right directory")
+        if not make:
+            raise DirectoryUnusable(f"{path} is no data directory: use the right one")
         begun = _Identity(
             DIRECTORY_FORMAT,
             (new_dir_id or secrets.token_bytes(16)).hex(),
-            (new_cluster_id or secrets.token_bytes(16)).hex(),
             time_ns() // 1_000,
             complete=False,
         )
@@ -207,7 +174,7 @@ def _initialise(
     dir_id = bytes.fromhex(begun.dir_id)
     LogStore.create(path / _LOG, dir_id)
     StateStore.create(path / _STATE, dir_id)
-    _sync_directory(path)
+    sync_directory(path)
     complete = msgspec.structs.replace(begun, complete=True)
     _write_identity(path, complete)
     return complete

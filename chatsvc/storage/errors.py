@@ -13,10 +13,6 @@ class DirectoryUnusable(StorageError):
     """The path is no directory that can be read and written, or it holds something else."""
 
 
-class WrongCluster(StorageError):
-    """The directory belongs to another cluster than the expected one."""
-
-
 class NewerFormat(StorageError):
     """A newer program has made or upgraded the directory."""
 

@@ -1,18 +1,48 @@
 """The log of committed and to-be-committed entries, with the hard state: the truth on this server's disk."""
 
 import struct
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Event, Lock, Thread
 
 import apsw
 import msgspec
 
-from chatsvc.storage.database import HOW_TO_REPAIR, check_format, connect, keep_evidence, tidy, translate, translated
-from chatsvc.storage.entries import NO_CHAIN, NO_EPOCH, LogEntry, follows, intact, pack, unpack
+from chatsvc.replication.configs import decode_config
+from chatsvc.replication.entries import NO_CHAIN, Entry, EntryKind, follows, intact
+from chatsvc.replication.envelopes import EpochStart
+from chatsvc.replication.events import (
+    AppendEntries,
+    ConfigFile,
+    HardState,
+    LogView,
+    Operation,
+    SaveCluster,
+    SaveCommit,
+    SaveConfigFile,
+    SavePromise,
+    TruncateTo,
+)
+from chatsvc.replication.identity import NO_CLUSTER, NO_EPOCH, NO_POSITION, ClusterId, Position
+from chatsvc.storage.database import (
+    HOW_TO_REPAIR,
+    NO_SPACE,
+    check_format,
+    connect,
+    keep_evidence,
+    tidy,
+    translate,
+    translated,
+)
+from chatsvc.storage.entries import pack, pack_epoch, unpack, unpack_epoch
 from chatsvc.storage.errors import StorageDamaged, StorageError, StorageFailed
+from chatsvc.storage.files import write_durably
 from chatsvc.storage.wal import WalDamaged, synced_frames, wal_path
 
 LOG_FORMAT = 1
+
+CONFIG_FILE = "config.json"
 
 CHECKPOINT_BYTES = 8 << 20
 """So much in the WAL makes a checkpoint due, which a thread of its own does beside the commits."""
@@ -29,6 +59,7 @@ _PAGE_BYTES = 4096
 _SCHEMA = """
 CREATE TABLE about (format INTEGER NOT NULL, dir_id BLOB NOT NULL);
 CREATE TABLE entries (log_index INTEGER PRIMARY KEY, entry BLOB NOT NULL);
+CREATE TABLE orphans (epoch BLOB, log_index INTEGER, entry BLOB NOT NULL, PRIMARY KEY (epoch, log_index)) WITHOUT ROWID;
 CREATE TABLE hard_state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
 
 -- One statement is one transaction is one call into SQLite, however many entries it brings. Each call gives up
@@ -44,30 +75,31 @@ END;
 """
 
 _APPEND = "INSERT INTO batch VALUES (?, ?, ?, ?)"
+_KEEP_ORPHANS = """
+INSERT INTO orphans SELECT substr(entry, 1, 22), log_index, entry FROM entries WHERE log_index > ?
+ON CONFLICT (epoch, log_index) DO NOTHING
+"""
 _SET = "INSERT INTO hard_state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _READ = "SELECT log_index, entry FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index"
 
-HardValue = int | str | bytes
+_COMMIT_INDEX, _PROMISED, _CLUSTER_ID, _STARTS = "commit_index", "promised", "cluster_id", "starts"
+
+TAIL_BYTES = 4 << 20
+"""How much of the end of the log `load` hands over."""
 
 
-class LogSummary(msgspec.Struct, frozen=True):
+class StoredLog(msgspec.Struct, frozen=True):
     """What a verified log holds.
 
     Attributes:
-        first_index: of the first entry; `last_index + 1` if there is none.
-        last_index: of the last entry; 0 if there is none.
-        last_chain: its chain hash; `NO_CHAIN` if there is none.
-        last_epoch: its epoch; `NO_EPOCH` if there is none.
-        commit_index: the highest that was saved; what is really committed may be more. At most `last_index`.
-        hard_state: everything set with `set_hard_state`, and the commit index.
+        cluster_id: that this directory belongs to; `NO_CLUSTER` while it belongs to none.
+        hard_state: what a replica must remember.
+        view: the log, as far as a replica needs to know it.
     """
 
-    first_index: int
-    last_index: int
-    last_chain: bytes
-    last_epoch: bytes
-    commit_index: int
-    hard_state: dict[str, HardValue]
+    cluster_id: ClusterId
+    hard_state: HardState
+    view: LogView
 
 
 class LogStore:
@@ -155,48 +187,117 @@ class LogStore:
             raise self._noted(error, self._writer) from error
         return last
 
-    def load(self) -> LogSummary:
+    def load(self) -> StoredLog:
         """Verify the whole log.
 
         Raises:
             StorageDamaged: an entry is altered or missing, or the log is shorter than what it says is committed.
             StorageFailed: the disk can't be read.
         """
-        first_index, last_index, chain, epoch = 1, 0, NO_CHAIN, NO_EPOCH
+        last, chain = NO_POSITION, NO_CHAIN
+        epochs: list[EpochStart] = []
+        configs = []
+        tail: deque[Entry] = deque()
+        tail_bytes = 0
         try:
-            hard_state: dict[str, HardValue] = dict(self._writer.execute("SELECT key, value FROM hard_state"))
+            hard_state = dict(self._writer.execute("SELECT key, value FROM hard_state"))
             for log_index, stored in self._writer.execute(_READ, (0, 1 << 62)):
-                entry = self._verified(log_index, stored, last_index + 1, chain)
-                last_index, chain, epoch = log_index, entry.chain, entry.epoch
+                entry = self._verified(log_index, stored, last.log_index + 1, chain)
+                if entry.epoch != last.epoch:
+                    epochs.append(EpochStart(entry.epoch, log_index))
+                if entry.kind == EntryKind.CONFIG:
+                    configs.append(decode_config(entry))
+                last, chain = entry.position, entry.chain
+                tail.append(entry)
+                tail_bytes += len(entry.payload)
+                while tail_bytes > TAIL_BYTES and len(tail) > 1:
+                    tail_bytes -= len(tail.popleft().payload)
         except apsw.Error as error:
             raise self._noted(error, self._writer) from error
-        commit_index = hard_state.get("commit_index", 0)
-        assert isinstance(commit_index, int)
-        if commit_index > last_index:
+        commit_index = hard_state.get(_COMMIT_INDEX, 0)
+        if commit_index > last.log_index:
             raise StorageDamaged(
-                f"{self.path} ends at entry {last_index}, but entry {commit_index} was committed: {HOW_TO_REPAIR}",
-                last_index + 1,
+                f"{self.path} ends at entry {last.log_index}, but entry {commit_index} was committed: {HOW_TO_REPAIR}",
+                last.log_index + 1,
             )
-        self.last_index = last_index
+        promised = hard_state.get(_PROMISED)
+        self.last_index = last.log_index
         tidy(self._writer)
-        return LogSummary(first_index, last_index, chain, epoch, commit_index, hard_state)
+        return StoredLog(
+            hard_state.get(_CLUSTER_ID, NO_CLUSTER),
+            HardState(NO_EPOCH if promised is None else unpack_epoch(promised), commit_index, self._read_config_file()),
+            LogView(last=last, last_chain=chain, epochs=tuple(epochs), configs=tuple(configs), tail=tuple(tail)),
+        )
 
-    def append(self, entries: list[LogEntry], commit_index: int | None = None) -> None:
-        """Add entries to the end, and save the commit index, if there is one, in the same transaction.
+    def count_start(self) -> int:
+        """Count one more start of a process on this directory.
 
-        Args:
-            entries: the next ones; `log_index` without a gap.
+        Returns:
+            How many that makes; it is on the disk.
+        """
+        starts: int = self._writer.execute("SELECT value FROM hard_state WHERE key = ?", (_STARTS,)).get or 0
+        self._write(_SET, (_STARTS, starts + 1), _PAGE_BYTES)
+        return starts + 1
+
+    # ---- saves
+
+    def carry_out(self, operations: Sequence[Operation]) -> None:
+        """Carry out what a replica wants saved: in order, in one transaction with one sync, all or nothing.
 
         Raises:
             DiskFull: nothing was written; try again when there is room.
             StorageFailed: the process must stop.
         """
+        last_index = self.last_index
+        entries: list[Entry] = []
+        commit_index: int | None = None
+        for operation in operations:
+            match operation:
+                case AppendEntries():
+                    entries += operation.entries
+                case SaveCommit():
+                    commit_index = operation.commit_index
+                case _:
+                    break
+        else:
+            if entries:  # nearly always
+                self._append(entries, commit_index)
+                return
+        config_file: SaveConfigFile | None = None
+        self._write("BEGIN IMMEDIATE", (), 0)
+        try:
+            for operation in operations:
+                match operation:
+                    case AppendEntries():
+                        self._append(list(operation.entries), None)
+                    case TruncateTo():
+                        self._write(_KEEP_ORPHANS, (operation.last_index,), _PAGE_BYTES)
+                        self._write("DELETE FROM entries WHERE log_index > ?", (operation.last_index,), _PAGE_BYTES)
+                        self.last_index = min(self.last_index, operation.last_index)
+                    case SavePromise():
+                        self._write(_SET, (_PROMISED, pack_epoch(operation.epoch)), _PAGE_BYTES)
+                    case SaveCommit():
+                        self._write(_SET, (_COMMIT_INDEX, operation.commit_index), _PAGE_BYTES)
+                    case SaveCluster():
+                        self._write(_SET, (_CLUSTER_ID, operation.cluster_id), _PAGE_BYTES)
+                    case SaveConfigFile():
+                        config_file = operation
+            self._write("COMMIT", (), 0)
+        except BaseException:
+            self.last_index = last_index
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            raise
+        if config_file is not None:
+            self._write_config_file(config_file)
+
+    def _append(self, entries: list[Entry], commit_index: int | None) -> None:
         first_index = self.last_index + 1
         spans: list[tuple[int, int]] = []
         packed: list[bytes] = []
         offset = 1  # SQL counts from 1
         for position, entry in enumerate(entries):
-            assert entry.log_index == first_index + position, "the log has no gaps"
+            assert entry.index == first_index + position, "the log has no gaps"
             stored = pack(entry)
             packed.append(stored)
             spans.append((offset, len(stored)))
@@ -205,24 +306,45 @@ class LogStore:
         self._write(_APPEND, (first_index, _encode_json(spans).decode(), joined, commit_index), offset)
         self.last_index += len(entries)
 
-    def truncate(self, first_index: int) -> None:
-        """Remove the entries from `first_index` on.
+    def orphans(self) -> list[Entry]:
+        """Entries that were truncated, by epoch and index: they were in no later primary's log."""
+        rows = self._writer.execute("SELECT log_index, entry FROM orphans ORDER BY epoch, log_index")
+        return [unpack(log_index, stored) for log_index, stored in rows]
 
-        Raises:
-            DiskFull, StorageFailed: as `append`.
-        """
-        self._write("DELETE FROM entries WHERE log_index >= ?", (first_index,), _PAGE_BYTES)
-        self.last_index = min(self.last_index, first_index - 1)
+    # ---- the small file beside the database, by which a database that was rolled back is recognised
 
-    def set_hard_state(self, key: str, value: HardValue) -> None:
-        """Save one value that must survive a crash.
+    @property
+    def _config_file(self) -> Path:
+        return self.path.with_name(CONFIG_FILE)
 
-        Raises:
-            DiskFull, StorageFailed: as `append`.
-        """
-        self._write(_SET, (key, value), _PAGE_BYTES)
+    def _read_config_file(self) -> ConfigFile | None:
+        try:
+            content = self._config_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFailed(f"{self._config_file} failed ({error.strerror}): check the disk") from error
+        try:
+            stored = msgspec.json.decode(content, type=_StoredConfigFile)
+            config = Position(unpack_epoch(bytes.fromhex(stored.epoch)), stored.log_index)
+        except (msgspec.MsgspecError, ValueError, struct.error):
+            raise StorageDamaged(f"{self._config_file} is damaged: {HOW_TO_REPAIR}") from None
+        return ConfigFile(config, stored.commit_index)
 
-    def read(self, first_index: int, end_index: int, bytes_max: int) -> list[LogEntry]:
+    def _write_config_file(self, save: SaveConfigFile) -> None:
+        content = _StoredConfigFile(pack_epoch(save.config.epoch).hex(), save.config.log_index, save.commit_index)
+        try:
+            write_durably(self._config_file, msgspec.json.encode(content) + b"\n")
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                return  # what it says is older than the database: that is allowed
+            failure = StorageFailed(f"{self._config_file} failed ({error.strerror}): check the disk, then start again")
+            self._fail(failure)
+            raise failure from error
+
+    # ---- reading
+
+    def read(self, first_index: int, end_index: int, bytes_max: int) -> list[Entry]:
         """Verified entries from `first_index` up to, not including, `end_index`, or to the end of the log.
 
         As many as have about `bytes_max` bytes of payload; at least one, if there is one. From any thread.
@@ -231,7 +353,7 @@ class LogStore:
             StorageDamaged: one is altered or missing.
             StorageFailed: the disk can't be read.
         """
-        entries: list[LogEntry] = []
+        entries: list[Entry] = []
         with self._read_lock:
             self._check_usable()
             try:
@@ -259,18 +381,18 @@ class LogStore:
                 raise
         return entries
 
-    def _unpacked(self, log_index: int, stored: bytes, expected_index: int) -> LogEntry:
+    def _unpacked(self, log_index: int, stored: bytes, expected_index: int) -> Entry:
         if log_index != expected_index:
             raise self._damaged(expected_index)
         try:
             entry = unpack(log_index, stored)
-        except (struct.error, TypeError, ValueError):
+        except ValueError:
             raise self._damaged(log_index) from None
         if not intact(entry):
             raise self._damaged(log_index)
         return entry
 
-    def _verified(self, log_index: int, stored: bytes, expected_index: int, previous_chain: bytes) -> LogEntry:
+    def _verified(self, log_index: int, stored: bytes, expected_index: int, previous_chain: bytes) -> Entry:
         entry = self._unpacked(log_index, stored, expected_index)
         if not follows(entry, previous_chain):
             raise self._damaged(log_index)
@@ -332,7 +454,7 @@ class LogStore:
         if self._failed is not None:
             raise self._failed
         try:
-            if self._wal_too_large:
+            if self._wal_too_large and not self._writer.in_transaction:
                 self._finish_checkpoint()
             self._writer.execute(statement, bindings)
         except apsw.Error as error:
@@ -365,6 +487,12 @@ class LogStore:
         for connection in (self._reader, self._maintainer, self._writer):
             if connection is not None:
                 connection.close()
+
+
+class _StoredConfigFile(msgspec.Struct, frozen=True):
+    epoch: str
+    log_index: int
+    commit_index: int
 
 
 _encode_json = msgspec.json.Encoder().encode

@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class ReplicationStub:
     """What the servers of a cluster tell each other, and what their operators ask of them.
+
+    All but GetStatus is between servers. A server that can't read what another one sends ends that call with
+    INVALID_ARGUMENT; one that is asked too much at once answers RESOURCE_EXHAUSTED. Frames of a stream down have at most
+    16 MiB, everything else has at most 4 MiB.
     """
 
     def __init__(self, channel):
@@ -40,16 +44,106 @@ class ReplicationStub:
                 request_serializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.Replicate = channel.stream_stream(
+                '/chatsvc.v1.Replication/Replicate',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.ReplicateRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.ReplicateResponse.FromString,
+                _registered_method=True)
+        self.Survey = channel.unary_unary(
+                '/chatsvc.v1.Replication/Survey',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.SurveyRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.SurveyResponse.FromString,
+                _registered_method=True)
+        self.Nominate = channel.unary_unary(
+                '/chatsvc.v1.Replication/Nominate',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.NominateRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.NominateResponse.FromString,
+                _registered_method=True)
+        self.Vote = channel.unary_unary(
+                '/chatsvc.v1.Replication/Vote',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.VoteRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.VoteResponse.FromString,
+                _registered_method=True)
+        self.Announce = channel.unary_unary(
+                '/chatsvc.v1.Replication/Announce',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.AnnounceRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.AnnounceResponse.FromString,
+                _registered_method=True)
+        self.Identify = channel.unary_unary(
+                '/chatsvc.v1.Replication/Identify',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.IdentifyRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.IdentifyResponse.FromString,
+                _registered_method=True)
 
 
 class ReplicationServicer:
     """What the servers of a cluster tell each other, and what their operators ask of them.
+
+    All but GetStatus is between servers. A server that can't read what another one sends ends that call with
+    INVALID_ARGUMENT; one that is asked too much at once answers RESOURCE_EXHAUSTED. Frames of a stream down have at most
+    16 MiB, everything else has at most 4 MiB.
     """
 
     def GetStatus(self, request, context):
         """Says what this server knows of itself and of its cluster. Every server answers, whatever its role.
 
         Codes: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Replicate(self, request_iterator, context):
+        """Carries the log from a primary to one follower, who dials. Up: first a Hello, then Acks. Down: a Welcome, then
+        Appends; or a Reject. The server ends the stream after a Reject and after a StepDown, with OK.
+
+        Codes: INVALID_ARGUMENT, DEADLINE_EXCEEDED (no Hello came), RESOURCE_EXHAUSTED (too many streams, or what waits for
+        a follower that does not read has become too much), UNAVAILABLE (the server is stopping).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Survey(self, request, context):
+        """Asks a server what an election must know about it. The response is empty if it does not say.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Nominate(self, request, context):
+        """Tells the best candidate to stand. The response is empty unless the receiver has promised more.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Vote(self, request, context):
+        """Asks a server for its vote. The response is empty if it does not say.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Announce(self, request, context):
+        """Tells a member without a stream who is primary. The response is empty unless the receiver has promised more.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Identify(self, request, context):
+        """Asks who listens here; answered at once, whatever the server's role.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -63,6 +157,36 @@ def add_ReplicationServicer_to_server(servicer, server):
                     request_deserializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusRequest.FromString,
                     response_serializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusResponse.SerializeToString,
             ),
+            'Replicate': grpc.stream_stream_rpc_method_handler(
+                    servicer.Replicate,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.ReplicateRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.ReplicateResponse.SerializeToString,
+            ),
+            'Survey': grpc.unary_unary_rpc_method_handler(
+                    servicer.Survey,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.SurveyRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.SurveyResponse.SerializeToString,
+            ),
+            'Nominate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Nominate,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.NominateRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.NominateResponse.SerializeToString,
+            ),
+            'Vote': grpc.unary_unary_rpc_method_handler(
+                    servicer.Vote,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.VoteRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.VoteResponse.SerializeToString,
+            ),
+            'Announce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Announce,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.AnnounceRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.AnnounceResponse.SerializeToString,
+            ),
+            'Identify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Identify,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.IdentifyRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.IdentifyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'chatsvc.v1.Replication', rpc_method_handlers)
@@ -73,6 +197,10 @@ def add_ReplicationServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Replication:
     """What the servers of a cluster tell each other, and what their operators ask of them.
+
+    All but GetStatus is between servers. A server that can't read what another one sends ends that call with
+    INVALID_ARGUMENT; one that is asked too much at once answers RESOURCE_EXHAUSTED. Frames of a stream down have at most
+    16 MiB, everything else has at most 4 MiB.
     """
 
     @staticmethod
@@ -92,6 +220,168 @@ class Replication:
             '/chatsvc.v1.Replication/GetStatus',
             chatsvc_dot_v1_dot_replication__pb2.GetStatusRequest.SerializeToString,
             chatsvc_dot_v1_dot_replication__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Replicate(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/chatsvc.v1.Replication/Replicate',
+            chatsvc_dot_v1_dot_replication__pb2.ReplicateRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.ReplicateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Survey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatsvc.v1.Replication/Survey',
+            chatsvc_dot_v1_dot_replication__pb2.SurveyRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.SurveyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Nominate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatsvc.v1.Replication/Nominate',
+            chatsvc_dot_v1_dot_replication__pb2.NominateRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.NominateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Vote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatsvc.v1.Replication/Vote',
+            chatsvc_dot_v1_dot_replication__pb2.VoteRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.VoteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Announce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatsvc.v1.Replication/Announce',
+            chatsvc_dot_v1_dot_replication__pb2.AnnounceRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.AnnounceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Identify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatsvc.v1.Replication/Identify',
+            chatsvc_dot_v1_dot_replication__pb2.IdentifyRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.IdentifyResponse.FromString,
             options,
             channel_credentials,
             insecure,

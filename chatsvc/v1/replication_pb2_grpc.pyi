@@ -27,7 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReplicationStub:
-    """What the servers of a cluster tell each other, and what their operators ask of them."""
+    """What the servers of a cluster tell each other, and what their operators ask of them.
+
+    All but GetStatus is between servers. A server that can't read what another one sends ends that call with
+    INVALID_ARGUMENT; one that is asked too much at once answers RESOURCE_EXHAUSTED. Frames of a stream down have at most
+    16 MiB, everything else has at most 4 MiB.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,10 +43,47 @@ class ReplicationStub:
 
     Codes: none of its own.
     """
+    Replicate: _grpc.StreamStreamMultiCallable[_replication_pb2.ReplicateRequest, _replication_pb2.ReplicateResponse]
+    """Carries the log from a primary to one follower, who dials. Up: first a Hello, then Acks. Down: a Welcome, then
+    Appends; or a Reject. The server ends the stream after a Reject and after a StepDown, with OK.
+
+    Codes: INVALID_ARGUMENT, DEADLINE_EXCEEDED (no Hello came), RESOURCE_EXHAUSTED (too many streams, or what waits for
+    a follower that does not read has become too much), UNAVAILABLE (the server is stopping).
+    """
+    Survey: _grpc.UnaryUnaryMultiCallable[_replication_pb2.SurveyRequest, _replication_pb2.SurveyResponse]
+    """Asks a server what an election must know about it. The response is empty if it does not say.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Nominate: _grpc.UnaryUnaryMultiCallable[_replication_pb2.NominateRequest, _replication_pb2.NominateResponse]
+    """Tells the best candidate to stand. The response is empty unless the receiver has promised more.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Vote: _grpc.UnaryUnaryMultiCallable[_replication_pb2.VoteRequest, _replication_pb2.VoteResponse]
+    """Asks a server for its vote. The response is empty if it does not say.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Announce: _grpc.UnaryUnaryMultiCallable[_replication_pb2.AnnounceRequest, _replication_pb2.AnnounceResponse]
+    """Tells a member without a stream who is primary. The response is empty unless the receiver has promised more.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Identify: _grpc.UnaryUnaryMultiCallable[_replication_pb2.IdentifyRequest, _replication_pb2.IdentifyResponse]
+    """Asks who listens here; answered at once, whatever the server's role.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
 
 @_typing.type_check_only
 class ReplicationAsyncStub(ReplicationStub):
-    """What the servers of a cluster tell each other, and what their operators ask of them."""
+    """What the servers of a cluster tell each other, and what their operators ask of them.
+
+    All but GetStatus is between servers. A server that can't read what another one sends ends that call with
+    INVALID_ARGUMENT; one that is asked too much at once answers RESOURCE_EXHAUSTED. Frames of a stream down have at most
+    16 MiB, everything else has at most 4 MiB.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_replication_pb2.GetStatusRequest, _replication_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -49,9 +91,46 @@ class ReplicationAsyncStub(ReplicationStub):
 
     Codes: none of its own.
     """
+    Replicate: _aio.StreamStreamMultiCallable[_replication_pb2.ReplicateRequest, _replication_pb2.ReplicateResponse]  # type: ignore[assignment]
+    """Carries the log from a primary to one follower, who dials. Up: first a Hello, then Acks. Down: a Welcome, then
+    Appends; or a Reject. The server ends the stream after a Reject and after a StepDown, with OK.
+
+    Codes: INVALID_ARGUMENT, DEADLINE_EXCEEDED (no Hello came), RESOURCE_EXHAUSTED (too many streams, or what waits for
+    a follower that does not read has become too much), UNAVAILABLE (the server is stopping).
+    """
+    Survey: _aio.UnaryUnaryMultiCallable[_replication_pb2.SurveyRequest, _replication_pb2.SurveyResponse]  # type: ignore[assignment]
+    """Asks a server what an election must know about it. The response is empty if it does not say.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Nominate: _aio.UnaryUnaryMultiCallable[_replication_pb2.NominateRequest, _replication_pb2.NominateResponse]  # type: ignore[assignment]
+    """Tells the best candidate to stand. The response is empty unless the receiver has promised more.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Vote: _aio.UnaryUnaryMultiCallable[_replication_pb2.VoteRequest, _replication_pb2.VoteResponse]  # type: ignore[assignment]
+    """Asks a server for its vote. The response is empty if it does not say.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Announce: _aio.UnaryUnaryMultiCallable[_replication_pb2.AnnounceRequest, _replication_pb2.AnnounceResponse]  # type: ignore[assignment]
+    """Tells a member without a stream who is primary. The response is empty unless the receiver has promised more.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
+    Identify: _aio.UnaryUnaryMultiCallable[_replication_pb2.IdentifyRequest, _replication_pb2.IdentifyResponse]  # type: ignore[assignment]
+    """Asks who listens here; answered at once, whatever the server's role.
+
+    Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+    """
 
 class ReplicationServicer(metaclass=_abc_1.ABCMeta):
-    """What the servers of a cluster tell each other, and what their operators ask of them."""
+    """What the servers of a cluster tell each other, and what their operators ask of them.
+
+    All but GetStatus is between servers. A server that can't read what another one sends ends that call with
+    INVALID_ARGUMENT; one that is asked too much at once answers RESOURCE_EXHAUSTED. Frames of a stream down have at most
+    16 MiB, everything else has at most 4 MiB.
+    """
 
     @_abc_1.abstractmethod
     def GetStatus(
@@ -62,6 +141,74 @@ class ReplicationServicer(metaclass=_abc_1.ABCMeta):
         """Says what this server knows of itself and of its cluster. Every server answers, whatever its role.
 
         Codes: none of its own.
+        """
+
+    @_abc_1.abstractmethod
+    def Replicate(
+        self,
+        request_iterator: _MaybeAsyncIterator[_replication_pb2.ReplicateRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_replication_pb2.ReplicateResponse], _abc.AsyncIterator[_replication_pb2.ReplicateResponse]]:
+        """Carries the log from a primary to one follower, who dials. Up: first a Hello, then Acks. Down: a Welcome, then
+        Appends; or a Reject. The server ends the stream after a Reject and after a StepDown, with OK.
+
+        Codes: INVALID_ARGUMENT, DEADLINE_EXCEEDED (no Hello came), RESOURCE_EXHAUSTED (too many streams, or what waits for
+        a follower that does not read has become too much), UNAVAILABLE (the server is stopping).
+        """
+
+    @_abc_1.abstractmethod
+    def Survey(
+        self,
+        request: _replication_pb2.SurveyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.SurveyResponse, _abc.Awaitable[_replication_pb2.SurveyResponse]]:
+        """Asks a server what an election must know about it. The response is empty if it does not say.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+
+    @_abc_1.abstractmethod
+    def Nominate(
+        self,
+        request: _replication_pb2.NominateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.NominateResponse, _abc.Awaitable[_replication_pb2.NominateResponse]]:
+        """Tells the best candidate to stand. The response is empty unless the receiver has promised more.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+
+    @_abc_1.abstractmethod
+    def Vote(
+        self,
+        request: _replication_pb2.VoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.VoteResponse, _abc.Awaitable[_replication_pb2.VoteResponse]]:
+        """Asks a server for its vote. The response is empty if it does not say.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+
+    @_abc_1.abstractmethod
+    def Announce(
+        self,
+        request: _replication_pb2.AnnounceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.AnnounceResponse, _abc.Awaitable[_replication_pb2.AnnounceResponse]]:
+        """Tells a member without a stream who is primary. The response is empty unless the receiver has promised more.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
+        """
+
+    @_abc_1.abstractmethod
+    def Identify(
+        self,
+        request: _replication_pb2.IdentifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.IdentifyResponse, _abc.Awaitable[_replication_pb2.IdentifyResponse]]:
+        """Asks who listens here; answered at once, whatever the server's role.
+
+        Codes: INVALID_ARGUMENT, RESOURCE_EXHAUSTED.
         """
 
 def add_ReplicationServicer_to_server(servicer: ReplicationServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

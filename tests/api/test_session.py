@@ -317,8 +317,8 @@ async def test_a_stream_without_a_login_is_ended_after_a_while(start_server: Any
 
 async def test_one_session_too_many_is_refused_clearly(start_server: Any) -> None:
     server = await start_server(sessions_max=1)
-    first, second = server.stream(), server.stream()
-    await first.login("alice")
+    await server.stream().login("alice")
+    second = server.stream()
     with pytest.raises(aio.AioRpcError) as failure:
         await second.event()
     assert failure.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

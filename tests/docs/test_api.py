@@ -19,7 +19,7 @@ VARIES = re.compile(
     r'(?<="sentTime": )".*?"|(?<="createdTime": )".*?"|(?<="roleTime": )".*?"|(?<="clientId": )".*?"'
     r'|(?<="clusterId": )".*?"|(?<="stateHash": )".*?"|(?<="version": )".*?"|(?<="epoch": )".*?"'
     r'|(?<="commitIndex": )".*?"|(?<="durableIndex": )".*?"|(?<="appliedIndex": )".*?"|(?<="hashIndex": )".*?"'
-    r'|(?<="value": )".*?"'
+    r'|(?<="value": )".*?"|(?<="lastIndex": )".*?"'
 )
 
 

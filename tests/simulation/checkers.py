@@ -1,7 +1,7 @@
 """The judge: knows everything that happened anywhere in the cluster, and compares it with what was promised.
 
-Numbers I1 to I16 are those of docs/replication.md, "Invariants". A broken one raises `Violation`, which ends the
-run. The judge looks into disks and memories that no server could see; it takes no part in anything.
+Numbers I1 to I16 are those of docs/replication.md, "Invariants". A broken one raises `Violation`, which ends
+the run. The judge looks into disks and memories that no server could see; it takes no part in anything.
 """
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Judge:
         self.applied: dict[tuple[int, int], int] = {}       # (client, number) -> result
         self.heads: dict[int, int] = {}           # client -> last number applied
         self.issued: dict[int, int] = {}          # client -> last number ever sent
-        self.acknowledged: dict[int, int] = {}    # client -> number of answered operations
-        self.answers: dict[tuple[int, int], int] = {}
+        self.answered_index = 0                   # highest log index of an operation that a client has answered
+        self.index_of: dict[tuple[int, int], int] = {}      # (client, number) -> log index
         self.note = lambda *what: None            # the run's trace
 
     def violation(self, kind: str, *what: Any) -> None:
@@ -40,13 +40,15 @@ class Judge:
         self.issued[client] = max(last, self.issued.get(client, 0))
 
     def answered(self, client: int, number: int, result: int) -> None:
-        """A client has its answer. It must be the result of the committed operation, today and on every retry."""
+        """A client has its answer. It must be the result of the committed operation, today and on every
+        retry.
+        """
         known = self.applied.get((client, number))
         if known is None:
             self.violation("acknowledged but not committed", client, number)
         if known != result:
             self.violation("answer differs from the committed result (I8)", client, number, result, known)
-        self.answers[client, number] = result
+        self.answered_index = max(self.answered_index, self.index_of[client, number])
 
     def resumed(self, client: int, following: int, acked: int, server: str) -> None:
         """A server tells a client where to go on: never below what it has acknowledged."""
@@ -64,7 +66,8 @@ class Judge:
             self.violation("two entries of one epoch and index (I4)", server, epoch, index)
 
     def released(self, server: str, index: int, identity: Any, outcomes: list[Any] | None, digest: int) -> None:
-        """A server applies a committed entry: the same as everybody at that index, to the same effect (I11)."""
+        """A server applies a committed entry: the same as everybody at that index, to the same effect (I11).
+        """
         committed = self.committed
         if index < len(committed):
             if committed[index] != identity:
@@ -78,9 +81,15 @@ class Judge:
         self.effects.append(digest)
         for command, result in outcomes or ():
             if command[0] == "send":
-                self._first_applied(command[2], command[3], result)
+                self._first_applied(command[2], command[3], result, index)
 
-    def _first_applied(self, client: int, number: int, result: int) -> None:
+    def read(self, server: str, read_index: int, answered_index: int) -> None:
+        """A granted read shows everything that was acknowledged when it was asked for."""
+        self.stats["reads granted"] += 1
+        if read_index < answered_index:
+            self.violation("stale read", server, read_index, answered_index)
+
+    def _first_applied(self, client: int, number: int, result: int, index: int) -> None:
         if (client, number) in self.applied:
             self.stats["entries doubled"] += 1          # in the log twice, applied once
             if self.applied[client, number] != result:
@@ -92,6 +101,7 @@ class Judge:
             self.violation("operation invented", client, number)
         self.heads[client] = number
         self.applied[client, number] = result
+        self.index_of[client, number] = index
 
     def truncated(self, server: str, cut: list[Any], commit_index: int) -> None:
         """I7: nothing committed is cut off."""
@@ -104,7 +114,9 @@ class Judge:
     # ---- primaries
 
     def promoted(self, server: str, boot: Any, epoch: Any, log: list[Any]) -> None:
-        """I1, I3: one primary an epoch, and its log holds everything committed (chain hashes cover what is before)."""
+        """I1, I3: one primary an epoch, and its log holds everything committed (chain hashes cover what is
+        before).
+        """
         if self.primaries.setdefault(epoch, (server, boot)) != (server, boot):
             self.violation("two primaries in one epoch (I1)", server, epoch, self.primaries[epoch])
         last = len(self.committed) - 1

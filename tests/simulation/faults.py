@@ -3,14 +3,15 @@
 Classes of runs, each with the faults of the ones before it:
 
 - `crash`: kills, double kills, restarts, clients that crash;
-- `pause`: processes stopped for 0.1 to 12 s, disks that hang;
+- `pause`: processes stopped for 0.1 to 12 s, disks that hang, are full, or fail a sync;
 - `cut`: cuts of one server, one pair, one direction, a bridge, a flapping link; of any length;
-- `join`: the cluster is founded by one server, the others join, directories are emptied, old ones come back;
-- `isolated`: as `cut` with isolated promotion on, but no cut outlasts T_evict (longer ones may split the cluster:
-  docs/guarantees.md).
+- `join`: the cluster is founded by one server, the others join, directories are emptied, members are removed;
+- `isolated`: as `cut` with isolated promotion on, but no cut outlasts T_evict (longer ones may split the
+  cluster: docs/guarantees.md).
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.simulation.agenda import MS, SECOND
@@ -48,6 +49,14 @@ class Nemesis:
         pause = self.cluster.parameters.fault_pause
         self.cluster.agenda.after(1 + int(self.random.expovariate(1 / pause)), self._random_fault)
 
+    def _later(self, delay: int, act: Callable[..., None], *args: object) -> None:
+        """Do it after the delay, unless the faults are over by then."""
+        self.cluster.agenda.after(delay, self._if_acting, act, args)
+
+    def _if_acting(self, act: Callable[..., None], args: tuple[object, ...]) -> None:
+        if self.acts:
+            act(*args)
+
     # ---- one fault
 
     def _random_fault(self) -> None:
@@ -59,19 +68,35 @@ class Nemesis:
         dead = [each for each in cluster.servers if each.process is None]
         dice = random.random()
         if dead and dice < 0.25 + 0.15 * len(dead):
-            cluster.restart(random.choice(dead))
+            server = random.choice(dead)
+            if self.kind == "join" and random.random() < 0.4:
+                cluster.wipe(server)
+            cluster.restart(server)
         elif dice < 0.5:
             self._kill(self._primary_or(server, 0.5), random.random())
         elif dice < 0.62 and self.pauses:
             self._pause(self._primary_or(server, 0.4))
-        elif dice < 0.68 and self.pauses:
+        elif dice < 0.66 and self.pauses:
             self._hang_disk(self._primary_or(server, 0.4))
+        elif dice < 0.68 and self.pauses:
+            self._spoil_disk(server)
         elif dice < 0.88 and self.cuts:
             self._cut()
-        elif dice < 0.94 and self.kind == "join":
-            self._directory(server)
-        elif cluster.clients:
+        elif dice < 0.95:
+            self._administer(server)
+        else:
             random.choice(cluster.clients).crash()
+
+    def _administer(self, server: Server) -> None:
+        """An operator stops a server, or removes a member; somebody forges an epoch."""
+        cluster, random, dice = self.cluster, self.random, self.random.random()
+        if dice < 0.5:
+            cluster.leave(server)
+            self._later(random.choice((100, 1000, 3000)) * MS, cluster.restart, server)
+        elif dice < 0.75 or self.kind != "join":
+            cluster.forge_epoch(server, random.randrange(1, 50))
+        else:
+            cluster.remove(server)
 
     def _aim(self, server: Server, what: str) -> None:
         """A server has written a CONFIG, stood or granted: perhaps a fault within the next few steps."""
@@ -79,11 +104,9 @@ class Nemesis:
         if self.acts and random.random() < cluster.parameters.aim:
             delay = random.choice((0, 0, 1, 2, 5, 20, 60, 150, 400)) * MS + random.randint(0, MS)
             cluster.stats[f"aimed at {what}"] += 1
-            cluster.agenda.after(delay, self._aimed_fault, server)
+            self._later(delay, self._aimed_fault, server)
 
     def _aimed_fault(self, server: Server) -> None:
-        if not self.acts:
-            return
         random = self.random
         others = [each for each in self.cluster.servers if each is not server]
         other = random.choice(others)
@@ -104,7 +127,9 @@ class Nemesis:
         return primaries[0] if primaries and self.random.random() < chance else server
 
     def _kill(self, server: Server, dice: float) -> None:
-        """One server, sometimes a second at once or soon after, sometimes all; the machine dies with it at times."""
+        """One server, sometimes a second at once or soon after, sometimes all; the machine dies with it at
+        times.
+        """
         cluster, random = self.cluster, self.random
         before = sum(each.process is not None for each in cluster.servers)
         cluster.crash(server)
@@ -115,7 +140,7 @@ class Nemesis:
             if others:
                 second = random.choice(others)
                 delay = random.choice((0, 0, 1, 5, 20, 100, 300, 1000)) * MS
-                cluster.agenda.after(delay, cluster.crash, second)
+                self._later(delay, cluster.crash, second)
                 if before >= 3:
                     cluster.stats["double kills"] += 1
         elif dice < 0.40:
@@ -123,19 +148,19 @@ class Nemesis:
                 cluster.crash(each)
             cluster.stats["full crashes"] += 1
         if dice > 0.6:
-            cluster.agenda.after(random.choice((1, 20, 100, 700, 1500)) * MS, cluster.restart, server)
+            self._later(random.choice((1, 20, 100, 700, 1500)) * MS, cluster.restart, server)
 
     def _pause(self, server: Server) -> None:
         self.cluster.pause(server, self.random.choice(PAUSES_MS) * MS + self.random.randint(0, 100 * MS))
 
     def _hang_disk(self, server: Server) -> None:
-        self.cluster.hang_disk(server, self.random.choice((100, 400, 1500, 6000)) * MS)
+        self.cluster.hang_disk(server, self.random.choice((100, 400, 1500, 6000, 17_000)) * MS)
 
-    def _directory(self, server: Server) -> None:
-        """A dead server comes back with an empty directory, if nobody needs the old one."""
-        if server.process is None:
-            self.cluster.wipe(server)
-            self.cluster.restart(server)
+    def _spoil_disk(self, server: Server) -> None:
+        if self.random.random() < 0.5:
+            self.cluster.fill_disk(server, self.random.choice((300, 3000, 17_000)) * MS)
+        else:
+            self.cluster.fail_sync(server)
 
     def _cut(self, aimed: Server | None = None) -> None:
         """Cut one server from all, one pair, two backups from each other, or one direction; or flap."""
@@ -167,11 +192,9 @@ class Nemesis:
         self._cut_ways(ways, lasts)
         if random.random() < 0.15:                          # flapping
             for again in range(1, random.randint(2, 5)):
-                cluster.agenda.after(again * (lasts + random.randint(10, 500) * MS), self._cut_ways, ways, lasts)
+                self._later(again * (lasts + random.randint(10, 500) * MS), self._cut_ways, ways, lasts)
 
     def _cut_ways(self, ways: list[tuple[str, str]], lasts: int) -> None:
-        if not self.acts:
-            return
         cluster = self.cluster
         now = cluster.agenda.now
         if self.kind == "isolated":

@@ -3,12 +3,13 @@
 Three ways to talk, as between real processes:
 
 - *calls*: one envelope on its own. It may be lost, late, doubled, and overtake others.
-- *links*: a connection that one process dials and another accepts. What is sent on a link arrives in order and
-  once, or the link breaks; both ends learn of that, each at its own time. A cut holds back what is under way;
-  when it ends in time everything arrives late and at once, as after TCP's retransmissions. Seeds with
+- *links*: a connection that one process dials and another accepts. What is sent on a link arrives in order
+  and once, or the link breaks; both ends learn of that, each at its own time. A cut holds back what is under
+  way; when it ends in time everything arrives late and at once, as after TCP's retransmissions. Seeds with
   `loose_links` treat each envelope on a link like a call instead, which is worse than any real connection.
-- *probes*: a fresh connect. The kernel of the target's machine accepts it while a process listens there, paused
-  or not, and refuses it otherwise; a running process answers. A cut, or a machine that is down, gives nothing.
+- *probes*: a fresh connect. The kernel of the target's machine accepts it while a process listens there,
+  paused or not, and refuses it otherwise; a running process answers. A cut, or a machine that is down, gives
+  nothing.
 
 Buffers are bounded: what does not fit for a call is lost, a link that cannot take more is closed.
 
@@ -36,7 +37,9 @@ class Process(Protocol):
 
 
 class Link:
-    """A connection: `ends[0]` dialled, `ends[1]` accepted. An end is None once it knows that the link is gone."""
+    """A connection: `ends[0]` dialled, `ends[1]` accepted. An end is None once it knows that the link is
+    gone.
+    """
 
     __slots__ = ("arrival", "ends", "held", "number", "processes", "under_way")
 
@@ -111,7 +114,9 @@ class Network:
     # ---- links
 
     def dial(self, dialler: Process, target: str) -> Link | None:
-        """Open a link; None if nothing listens there or the way is cut. The handshake costs no time of its own."""
+        """Open a link; None if nothing listens there or the way is cut. The handshake costs no time of its
+        own.
+        """
         process = self.processes.get(target)
         if process is None or self.is_cut(dialler.address, target) or self.is_cut(target, dialler.address):
             return None
@@ -202,7 +207,8 @@ class Network:
     # ---- probes
 
     def probe(self, source: Process, target: str, token: Any) -> None:
-        """A fresh connect. The outcome arrives as "refused", "accepted" and perhaps "dialled" at the target."""
+        """A fresh connect. The outcome arrives as "refused", "accepted" and perhaps "dialled" at the target.
+        """
         self.agenda.after(self._delay(), self._probe_arrives, source, target, token)
 
     def _probe_arrives(self, source: Process, target: str, token: Any) -> None:

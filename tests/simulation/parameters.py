@@ -1,4 +1,5 @@
-"""What a seed decides before its run begins: the shape of the cluster, its network, disks, clocks and load."""
+"""What a seed decides before its run begins: the shape of the cluster, its network, disks, clocks and load.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ def draw(random: Random, servers: int | None = None) -> Parameters:
     p.clients = random.choice([1, 2, 3])
     p.accounts = random.choice([1, p.clients])
     p.window = random.choice([1, 4, 16])
-    p.think = random.choice([30, 100, 300]) * MS
+    p.think = random.choice([20, 60, 200]) * MS
     p.give_up = random.choice([300, 800, 2000]) * MS
     p.fault_pause = random.choice([500, 1500, 3000]) * MS
     p.aim = random.choice([0, 0.15, 0.4, 0.7])

@@ -122,7 +122,8 @@ def disk(seed: int, **changes: Any) -> tuple[Agenda, Disk, list[Any], list[Any]]
     agenda = Agenda()
     durable: list[Any] = []
     told: list[Any] = []
-    return agenda, Disk(agenda, Random(seed), Parameters(**changes), Counter(), durable.append, told.append), durable, told
+    return agenda, Disk(agenda, Random(seed), Parameters(**changes), Counter(), durable.append,
+                        lambda outcome, save: told.append((outcome, save))), durable, told
 
 
 def test_a_write_is_durable_before_anybody_is_told() -> None:
@@ -130,7 +131,8 @@ def test_a_write_is_durable_before_anybody_is_told() -> None:
     one.submit("x")
     assert durable == []
     agenda.run(SECOND)
-    assert durable == told == ["x"]
+    assert durable == ["x"]
+    assert told == [("saved", "x")]
 
 
 def test_a_crash_loses_what_was_not_synced_and_keeps_a_group_whole() -> None:
@@ -156,6 +158,24 @@ def test_a_hung_disk_ends_its_write_later() -> None:
     assert durable == []
     agenda.run(4 * SECOND)
     assert durable == ["x"]
+
+
+def test_a_full_disk_refuses_until_there_is_room_and_a_failed_sync_ends_everything() -> None:
+    agenda, one, durable, told = disk(1)
+    one.full_until = SECOND
+    one.submit("x")
+    agenda.run(SECOND // 2)
+    assert durable == []
+    assert told[0] == ("full", "x")
+    agenda.run(2 * SECOND)
+    assert durable == ["x"]
+    assert told[-1] == ("saved", "x")
+    one.fails_next = True
+    one.submit("y")
+    one.submit("z")
+    agenda.run(3 * SECOND)
+    assert told[-1] == ("failed", "y")
+    assert "z" not in durable
 
 
 def test_the_machine_applies_an_operation_once_and_repeats_its_result() -> None:
@@ -192,6 +212,7 @@ BAD_HISTORIES = {
     "reordered": lambda one: (one.invoked(1, 4), one.released("a", 3, b"three", [(("send", 7, 1, 4, 1), 1)], 1)),
     "invented": lambda one: one.released("a", 3, b"three", [(("send", 7, 1, 3, 1), 1)], 1),
     "applied twice with another result": lambda one: one.released("a", 3, b"3", [(("send", 7, 1, 2, 1), 1)], 1),
+    "stale read": lambda one: (one.answered(1, 2, 12), one.read("a", 1, one.answered_index)),
     "two primaries of one epoch": lambda one: (one.promoted("a", 1, 5, [_Entry(1, b"one"), _Entry(2, b"two")]),
                                                one.promoted("b", 1, 5, [_Entry(1, b"one"), _Entry(2, b"two")])),
     "winner without a committed entry": lambda one: one.promoted("b", 1, 5, [_Entry(1, b"one")]),

@@ -1,11 +1,11 @@
 """Clients of the simulated cluster, and the part of a server that answers them.
 
-A client numbers its operations 1, 2, 3, ..., stores each before it sends it, keeps a window of them under way,
-and sends them again, with the same numbers, until they are answered; it finds the primary by trying. It may crash
-and start again with what it has stored. Two clients of one account replace each other.
+A client numbers its operations 1, 2, 3, ..., stores each before it sends it, keeps a window of them under
+way, and sends them again, with the same numbers, until they are answered; it finds the primary by trying. It
+may crash and start again with what it has stored. Two clients of one account replace each other.
 
-A `Front` belongs to one process of a server. It takes operations only while that server is the serving primary,
-only the next one of each client, and answers when they are committed and applied.
+A `Front` belongs to one process of a server. It takes operations only while that server is the serving
+primary, only the next one of each client, and answers when they are committed and applied.
 """
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ class Front:
     def frame(self, client: Client, token: int, kind: str, content: Any) -> None:
         """One frame from a client has arrived."""
         if not self.serving:
-            self.host.reply(client, token, "not primary", self.host.hint())
+            if kind != "read":
+                self.host.reply(client, token, "not primary", self.host.hint())
+        elif kind == "read":
+            self.host.read()
         elif kind == "open":
             self.opening[content, client.number] = (client, token)
             self.commands.append(("open", content, client.number))
@@ -96,6 +99,7 @@ class ClientHost(Protocol):
 
     def reply(self, client: Client, token: int, kind: str, content: Any) -> None: ...
     def hint(self) -> str | None: ...
+    def read(self) -> None: ...
 
 
 class Client:
@@ -141,6 +145,8 @@ class Client:
             self.token, self.heard = self.tokens, now
             self.cluster.to_server(self, self.target, "open", self.account)
         elif self.open and not self.quiet:
+            if self.random.random() < 0.1:
+                self.cluster.to_server(self, self.target, "read", None)
             room = p.window - (self.issued - self.acked)
             if room > 0:
                 self.issued += self.random.randint(1, min(room, 3))

@@ -1,0 +1,202 @@
+"""Servers as real processes, for tests that kill and stop them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from grpc import aio
+
+from chatsvc.v1 import replication_pb2 as pb
+from chatsvc.v1.replication_pb2_grpc import ReplicationStub
+
+DEADLINE_S = 20.0
+POLL_S = 0.02
+
+_CHANNEL_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 100),
+)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports below the ephemeral range that nobody has, so that no outgoing connection takes one meanwhile."""
+    ports: list[int] = []
+    candidate = 20_000 + os.getpid() % 10_000
+    while len(ports) < count:
+        candidate += 1
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+        ports.append(candidate)
+    return ports
+
+
+class ServerProcess:
+    """One `chatsvc serve`, which may be killed, stopped and started again on the same directory."""
+
+    def __init__(self, name: str, port: int, data_dir: Path, arguments: list[str]) -> None:
+        self.name, self.address, self.data_dir = name, f"127.0.0.1:{port}", data_dir
+        self.output = data_dir.parent / f"{name}.log"
+        self._arguments = arguments
+        self._process: subprocess.Popen[bytes] | None = None
+        self.is_paused = False
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process; the same command line serves every start."""
+        assert not self.is_running
+        command = [sys.executable, "-c", "from chatsvc.cli import main; main()", "serve", *self._arguments]
+        command += ["--listen", self.address, "--name", self.name, "--data-dir", str(self.data_dir)]
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this very process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self.is_paused = number == signal.SIGSTOP
+
+    def kill(self) -> None:
+        """kill -9; returns when the process is gone."""
+        if self.is_running:
+            assert self._process is not None
+            self._process.kill()
+            self._process.wait()
+        self.is_paused = False
+
+    def terminate(self) -> int:
+        """SIGTERM; the exit status."""
+        assert self._process is not None
+        self._process.terminate()
+        return self._process.wait(timeout=DEADLINE_S)
+
+
+class Cluster:
+    """Servers by name, the first of which founds the cluster."""
+
+    def __init__(self, directory: Path, size: int = 3) -> None:
+        ports = free_ports(size)
+        self.servers: dict[str, ServerProcess] = {}
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        for place, port in enumerate(ports):
+            name = "abcde"[place]
+            others = ",".join(addresses[:place] + addresses[place + 1 :])
+            arguments = ["--primary"] if place == 0 else ["--backup", "--join", others]
+            self.servers[name] = ServerProcess(name, port, directory / name, arguments)
+        self._channels: dict[str, aio.Channel] = {}
+
+    @property
+    def addresses(self) -> list[str]:
+        return [server.address for server in self.servers.values()]
+
+    def __getitem__(self, name: str) -> ServerProcess:
+        return self.servers[name]
+
+    async def start(self) -> None:
+        """Start all and wait until all are in sync."""
+        for server in self.servers.values():
+            server.start()
+        await self.all_in_sync()
+
+    async def status(self, name: str) -> pb.GetStatusResponse | None:
+        """What a server says of itself; None if it does not answer at once."""
+        server = self.servers[name]
+        if name not in self._channels:
+            self._channels[name] = aio.insecure_channel(server.address, options=_CHANNEL_OPTIONS)
+        try:
+            answer: pb.GetStatusResponse = await ReplicationStub(self._channels[name]).GetStatus(
+                pb.GetStatusRequest(), timeout=0.3
+            )
+        except aio.AioRpcError:
+            return None
+        return answer
+
+    async def statuses(self) -> dict[str, pb.GetStatusResponse]:
+        """Of all that answer."""
+        names = list(self.servers)
+        answers = await asyncio.gather(*(self.status(name) for name in names))
+        return {name: answer for name, answer in zip(names, answers, strict=True) if answer is not None}
+
+    async def primary(self, deadline_s: float = DEADLINE_S) -> str:
+        """Name of the server that serves clients; waits for one."""
+        async with asyncio.timeout(deadline_s):
+            while True:
+                serving = {name: answer for name, answer in (await self.statuses()).items() if answer.serving}
+                if serving:
+                    return max(serving, key=lambda name: serving[name].epoch)
+                await asyncio.sleep(POLL_S)
+
+    async def all_in_sync(self, *names: str, deadline_s: float = DEADLINE_S) -> str:
+        """Wait until the named servers, by default all, would survive the others' death; the primary's name."""
+        wanted = {self.servers[name].address for name in names or self.servers}
+        async with asyncio.timeout(deadline_s):
+            while True:
+                primary = await self.primary(deadline_s)
+                answer = await self.status(primary)
+                if answer is not None and answer.serving:
+                    in_sync = {member.address for member in answer.members if member.in_sync}
+                    if wanted <= in_sync:
+                        return primary
+                await asyncio.sleep(POLL_S)
+
+    async def same_state(self, deadline_s: float = DEADLINE_S) -> None:
+        """Wait until all running servers have applied the same and show the same state hash."""
+        async with asyncio.timeout(deadline_s):
+            while True:
+                answers = (await self.statuses()).values()
+                running = sum(server.is_running for server in self.servers.values())
+                hashes = {(answer.self.hash_index, answer.self.state_hash) for answer in answers}
+                if len(answers) == running and len(hashes) == 1:
+                    return
+                await asyncio.sleep(POLL_S)
+
+    async def close(self) -> None:
+        """End everything that was started here."""
+        for channel in self._channels.values():
+            await channel.close()
+        for server in self.servers.values():
+            if server.is_running and server.is_paused:
+                server.signal(signal.SIGCONT)
+            server.kill()
+
+    def outputs(self) -> str:
+        """The logs of all servers, for a failed test."""
+        texts = []
+        for server in self.servers.values():
+            with contextlib.suppress(FileNotFoundError):
+                texts.append(f"--- {server.name} {server.address}\n{server.output.read_text()[-6_000:]}")
+        return "\n".join(texts)
+
+
+@contextlib.asynccontextmanager
+async def running(directory: Path, size: int = 3) -> AsyncIterator[Cluster]:
+    """A cluster, all in sync; ended at the end, with its logs printed if the test fails."""
+    cluster = Cluster(directory, size)
+    try:
+        await cluster.start()
+        yield cluster
+    except BaseException:
+        print(cluster.outputs())
+        raise
+    finally:
+        await cluster.close()

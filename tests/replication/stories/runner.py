@@ -1,0 +1,257 @@
+"""Runs a story on the simulated cluster. Commands, one a line:
+
+    cluster a b c [KEY=VALUE ...]   a founds a cluster, the others join; it ends when everybody is in sync
+                                    keys: seed, heartbeat (ms), isolated (ms), latency (ms), quiet (no start)
+    kill a [b ...]    the processes die, at once       start a [b ...]   new processes on the same directories
+    pause a [b ...]   the processes stand still        resume a [b ...]  they go on
+    wipe a            the directory of the dead server a becomes empty
+    cut a b           nothing passes between a and b   cut a>b           nothing passes from a to b
+    isolate a         a is cut from all other servers  heal              all cuts end
+    hang-disk a 3s    writes of a end only then        machine-off a     a dies with its machine: it does not refuse
+    send 3            a client issues three operations load on|off       clients issue operations all the time
+    run 2s            let time pass
+    until CONDITION [within 10s]    let time pass until then; says how long it took
+        a serves · a is ROLE · a suspects · in-sync a b (all of them would survive now) · answered (the client's
+        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk)
+    status            who is what, how far the logs go, who is in sync
+    quietly           events are not printed from here on        aloud       they are
+
+While time passes, each event worth a line is printed with the seconds since the story began.
+"""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from chatsvc.replication import ALL, Rules
+from chatsvc.replication.configs import Config
+from tests.simulation.agenda import MS, SECOND
+from tests.simulation.checkers import Violation
+from tests.simulation.cluster import Cluster
+from tests.simulation.parameters import Parameters
+from tests.simulation.server import Server
+
+FOLDER = Path(__file__).parent
+HIDDEN = ("surveys",)            # events too frequent to be told
+LIST = re.compile(r"[\[(]([a-h](?:, [a-h])*),?[\])]")
+
+
+def stories() -> list[Path]:
+    return sorted(FOLDER.glob("*.txt"))
+
+
+def rewritten(text: str, rules: Rules = ALL) -> str:
+    """The story with the output that it prints now. Blocks are separated by empty lines."""
+    story = Story(rules)
+    blocks = []
+    for block in text.strip("\n").split("\n\n"):
+        lines = block.split("\n")
+        told = lines[:lines.index("----")] if "----" in lines else lines
+        commands = [line for line in told if line and not line.startswith("#")]
+        for command in commands:
+            story.command(command)
+        blocks.append("\n".join([*told, "----", *story.printed()] if commands else told))
+    return "\n\n".join(blocks) + "\n"
+
+
+class Story:
+    def __init__(self, rules: Rules):
+        self.rules = rules
+        self.cluster: Cluster | None = None
+        self.out: list[str] = []
+        self.told = 0
+        self.began = 0
+        self.aloud = True
+        self.over = False                       # a guarantee broke: nothing more happens
+
+    def printed(self) -> list[str]:
+        out, self.out = self.out, []
+        return out
+
+    def command(self, line: str) -> None:
+        if self.over:
+            return
+        name, *words = line.split()
+        try:
+            getattr(self, "do_" + name.replace("-", "_"))(*words)
+        except Violation as violation:
+            self._tell()
+            self.out.append(f"VIOLATION {violation}")
+            self.over = True
+        except AssertionError as broken:
+            self._tell()
+            self.out.append(f"ASSERTION {broken}")
+            self.over = True
+
+    # ---- parts
+
+    @property
+    def c(self) -> Cluster:
+        assert self.cluster is not None, "a story begins with `cluster`"
+        return self.cluster
+
+    def server(self, name: str) -> Server:
+        return next(server for server in self.c.servers if server.address == name)
+
+    def name(self, dir_id: bytes) -> str:
+        return self.c.directories[dir_id].owner
+
+    def names(self, dir_ids: tuple[bytes, ...]) -> str:
+        return " ".join(sorted(self.name(dir_id) for dir_id in dir_ids)) or "nobody"
+
+    def _tell(self) -> None:
+        """Print what has happened since the last time."""
+        assert self.c.lines is not None
+        new, self.told = self.c.lines[self.told:], len(self.c.lines)
+        if not self.aloud:
+            return
+        for when, who, what in new:
+            if who in self.c.addresses and not what.startswith(HIDDEN) and who != "judge":
+                text = LIST.sub(lambda found: " ".join(sorted(found.group(1).split(", "))), what)
+                self.out.append(f"{when - self.began / SECOND:8.3f}  {who} {text}")
+
+    # ---- commands
+
+    def do_cluster(self, *words: str) -> None:
+        names = [word for word in words if "=" not in word]
+        keys = dict(word.split("=") for word in words if "=" in word)
+        latency = int(float(keys.get("latency", 1)) * MS)
+        parameters = Parameters(
+            servers=len(names), founders=len(names) if "founders" not in keys else int(keys["founders"]),
+            latency_min=latency, latency_max=latency, write_min=MS, write_max=MS, clients=1, accounts=1,
+            think=20 * MS, give_up=500 * MS, heartbeat_ms=int(keys.get("heartbeat", 50)),
+            isolated="isolated" in keys)
+        self.cluster = Cluster(f"story/{keys.get('seed', 0)}", parameters, self.rules, trace=True)
+        assert self.c.addresses == names, "servers are called a, b, c, …"
+        for client in self.c.clients:
+            client.quiet = True
+        self.c.boot()
+        self.told = len(self.c.lines or ())
+        self.began = self.c.agenda.now
+
+    def do_kill(self, *names: str) -> None:
+        for name in names:
+            self.c.crash(self.server(name))
+
+    def do_start(self, *names: str) -> None:
+        for name in names:
+            self.c.restart(self.server(name))
+
+    def do_pause(self, *names: str) -> None:
+        for name in names:
+            process = self.server(name).process
+            assert process is not None
+            self.c.note(name, "paused")
+            process.pause(10_000 * SECOND)
+
+    def do_resume(self, *names: str) -> None:
+        for name in names:
+            process = self.server(name).process
+            assert process is not None
+            self.c.note(name, "resumed")
+            process.resume()
+
+    def do_wipe(self, name: str) -> None:
+        if not self.c.wipe(self.server(name)):
+            self.out.append(f"{name} is not wiped: its directory may be needed")
+
+    def do_cut(self, *words: str) -> None:
+        for source, target in [word.split(">") for word in words if ">" in word]:
+            self.c.network.cut(source, target, 10**12)
+        plain = [word for word in words if ">" not in word]
+        for source in plain:
+            for target in plain:
+                if source != target:
+                    self.c.network.cut(source, target, 10**12)
+
+    def do_isolate(self, *names: str) -> None:
+        for name in names:
+            for other in self.c.addresses:
+                if other != name:
+                    self.c.network.cut(name, other, 10**12)
+                    self.c.network.cut(other, name, 10**12)
+
+    def do_heal(self) -> None:
+        self.c.network.cuts.clear()
+
+    def do_hang_disk(self, name: str, lasts: str) -> None:
+        self.c.hang_disk(self.server(name), span(lasts))
+
+    def do_machine_off(self, name: str) -> None:
+        self.c.machine_off(self.server(name), 10_000 * SECOND)
+
+    def do_send(self, count: str) -> None:
+        self.c.clients[0].ask(int(count))
+
+    def do_load(self, word: str) -> None:
+        self.c.clients[0].quiet = word == "off"
+
+    def do_run(self, lasts: str) -> None:
+        self.c.agenda.run(self.c.agenda.now + span(lasts))
+        self._tell()
+
+    def do_quietly(self) -> None:
+        self.aloud = False
+
+    def do_aloud(self) -> None:
+        self._tell()
+        self.aloud = True
+
+    def do_until(self, *words: str) -> None:
+        within = 10 * SECOND
+        if "within" in words:
+            at = words.index("within")
+            within, words = span(words[at + 1]), words[:at]
+        began = self.c.agenda.now
+        came = self.c.agenda.run(began + within, lambda: self._holds(words))
+        self._tell()
+        what = " ".join(words)
+        took = (self.c.agenda.now - began) / SECOND
+        self.out.append(f"{what}: after {took:.3f} s" if came else f"{what}: not within {took:g} s")
+
+    def _holds(self, words: tuple[str, ...]) -> bool:
+        if words == ("answered",):
+            return all(client.acked == client.issued for client in self.c.clients)
+        if words[0] == "in-sync":
+            return self.c.complete([self.server(name) for name in words[1:]])
+        server = self.server(words[0])
+        if words[1:] == ("serves",):
+            return server in self.c.primaries()
+        if words[1] == "is":
+            return server.role() == " ".join(words[2:])
+        if words[1:] == ("suspects",):
+            return server.process is not None and server.process.replica.status().primary is None
+        assert words[1] in ("holds", "stored") and words[2] == "CONFIG", words
+        config: Config | None = None
+        if words[1] == "holds" and server.process is not None:
+            config = server.process.replica.log.newest_config
+        elif words[1] == "stored":
+            configs = server.directory.configs()
+            config = configs[-1] if configs else None
+        return config is not None and self.names(config.in_sync) == " ".join(words[3:])
+
+    def do_status(self) -> None:
+        for server in self.c.servers:
+            if server.process is None:
+                self.out.append(f"{server.address} down")
+                continue
+            status = server.process.replica.status()
+            config = status.config
+            line = (f"{server.address} {'paused ' if server.process.paused else ''}{status.role.value:8} "
+                    f"epoch={status.epoch.counter} last={status.last_index} commit={status.commit_index} "
+                    f"in_sync={self.names(config.in_sync) if config else 'unknown'}")
+            if status.waiting_for:
+                line += f" waiting for {' '.join(status.waiting_for)}"
+            if status.problem:
+                line += f" problem: {status.problem}"
+            self.out.append(line)
+        client = self.c.clients[0]
+        self.out.append(f"client: {client.acked} of {client.issued} answered")
+
+
+def span(text: str) -> int:
+    """Microseconds of "2s" or "300ms"."""
+    if text.endswith("ms"):
+        return int(float(text[:-2]) * MS)
+    assert text.endswith("s"), text
+    return int(float(text[:-1]) * SECOND)
