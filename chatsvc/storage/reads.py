@@ -1,37 +1,34 @@
 """Pages of the chat state's tables, for readers that hold up nobody."""
 
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import apsw
 import msgspec
 
-from chatsvc.domain.outcomes import Message, conversation_accounts
+from chatsvc.domain.outcomes import Message
 from chatsvc.storage.database import connect, translate, translated
 
-# Pages are read with one call into SQLite, too, and for the same reason: all rows come as one JSON array.
-_MESSAGE_ROW = """
-json_array(m.conversation, m.conversation_seq, m.author_id, m.time_us, hex(m.client_id), m.op_seq, m.text,
-    author.user, author.deleted, {inbox_seq})
-"""
+# A page is one row, of all its messages one after the other: each call into SQLite gives up Python's lock and must win
+# it back from a busy event loop, so a call per message would take as long as the loop likes. The aggregate works on
+# text, and leaves its bytes alone.
+_PAGE = "SELECT count(*), CAST(group_concat(CAST(message AS TEXT), '' ORDER BY page.key) AS BLOB)"
 _READ_INBOX = f"""
-SELECT json_group_array({_MESSAGE_ROW.format(inbox_seq="i.inbox_seq")} ORDER BY i.inbox_seq), (
-    SELECT user FROM accounts WHERE account_id = ?1
-)
-FROM (SELECT * FROM inbox WHERE account_id = ?1 AND inbox_seq > ?2 ORDER BY inbox_seq LIMIT ?3) AS i
-CROSS JOIN messages AS m USING (conversation, conversation_seq)
-CROSS JOIN accounts AS author ON author.account_id = m.author_id
+{_PAGE} FROM (
+    SELECT inbox_key AS key, message_key FROM inbox WHERE inbox_key > ? AND inbox_key < ? ORDER BY inbox_key LIMIT ?
+) AS page
+CROSS JOIN messages USING (message_key)
 """
 _READ_CONVERSATION = f"""
-SELECT json_group_array({_MESSAGE_ROW.format(inbox_seq="0")} ORDER BY m.conversation_seq), (
-    SELECT user FROM accounts WHERE account_id = ?1 >> 32
-), (
-    SELECT user FROM accounts WHERE account_id = ?1 & 0xffffffff
-)
-FROM (
-    SELECT * FROM messages WHERE conversation = ?1 AND conversation_seq < ?2 ORDER BY conversation_seq DESC LIMIT ?3
-) AS m
-CROSS JOIN accounts AS author ON author.account_id = m.author_id
+{_PAGE} FROM (
+    SELECT message_key AS key, message FROM messages WHERE message_key > ? AND message_key < ?
+    ORDER BY message_key DESC LIMIT ?
+) AS page
+"""
+_DELETED_AMONG = """
+SELECT json_group_array(account_id) FROM accounts
+WHERE deleted = 1 AND account_id IN (SELECT value FROM json_each(?))
 """
 _LIST_ACCOUNTS = """
 SELECT json_group_array(json_array(account_id, user, key, created_us) ORDER BY key)
@@ -47,9 +44,13 @@ _FIND_DELETED = """
 SELECT account_id, user, deleted FROM accounts WHERE key = ? AND deleted = 1 ORDER BY account_id DESC LIMIT 1
 """
 
-_SEQ_MAX = (1 << 63) - 1
+_KEY = Struct(">QQ")
 
-_StoredMessage = tuple[int, int, int, int, str, int, str, str, int, int]
+pack_key = _KEY.pack
+"""Key of a message (conversation, conversation_seq) or of a place in an inbox (account id, inbox_seq)."""
+
+unpack_key = _KEY.unpack
+"""What a key was made of."""
 
 
 class FoundAccount(msgspec.Struct, frozen=True, gc=False):
@@ -82,8 +83,7 @@ class StateReader:
 
     def read_inbox(self, account_id: int, after_inbox_seq: int, limit: int) -> list[Message]:
         """Messages to an account above `after_inbox_seq`, by inbox_seq; only those not yet acknowledged."""
-        found, recipient = self._one(_READ_INBOX, account_id, after_inbox_seq, limit)
-        return [_message(row, account_id, recipient) for row in _decode_messages(found)]
+        return self._page(_READ_INBOX, pack_key(account_id, after_inbox_seq), pack_key(account_id + 1, 0), limit)
 
     def read_conversation(self, conversation: int, before: int, limit: int) -> tuple[list[Message], bool]:
         """The newest messages of a conversation with a conversation_seq below `before` (0: no bound).
@@ -91,15 +91,24 @@ class StateReader:
         Returns:
             At most `limit` messages, oldest first, with inbox_seq 0; and whether there are older ones.
         """
-        found, low, high = self._one(_READ_CONVERSATION, conversation, before or _SEQ_MAX, limit + 1)
-        rows = _decode_messages(found)
-        has_older = len(rows) > limit
-        low_id, high_id = conversation_accounts(conversation)
-        messages = [
-            _message(row, high_id, high) if row[2] == low_id else _message(row, low_id, low)
-            for row in (rows[1:] if has_older else rows)
-        ]
-        return messages, has_older
+        end = pack_key(conversation, before) if before else pack_key(conversation + 1, 0)
+        messages = self._page(_READ_CONVERSATION, pack_key(conversation, 0), end, limit + 1)
+        for message in messages:
+            message.inbox_seq = 0
+        has_older = len(messages) > limit
+        return messages[has_older:], has_older
+
+    def _page(self, statement: str, after_key: bytes, end_key: bytes, limit: int) -> list[Message]:
+        count, packed = self._one(statement, after_key, end_key, limit)
+        if count == 0:
+            return []
+        messages = _decode_messages(_ARRAY_OF + count.to_bytes(4, "big") + packed)
+        authors = list({message.author_id for message in messages})
+        deleted = _decode_numbers(self._one(_DELETED_AMONG, _encode_json(authors).decode()))
+        if deleted:
+            for message in messages:
+                message.author_deleted = message.author_id in deleted
+        return messages
 
     def find_account(self, key: str) -> FoundAccount | None:
         """The living account with this key, else the one that was deleted last."""
@@ -122,7 +131,7 @@ class StateReader:
             found = self._one(_LIST_PART, pattern_key, after_key, limit)
         return _decode_accounts(found)
 
-    def _one(self, statement: str, *bindings: int | str) -> Any:
+    def _one(self, statement: str, *bindings: int | str | bytes) -> Any:
         try:
             return self._pages.execute(statement, bindings).get
         except apsw.Error as error:
@@ -133,13 +142,9 @@ class StateReader:
         self._pages.close()
 
 
-def _message(row: _StoredMessage, recipient_id: int, recipient: str) -> Message:
-    conversation, seq, author_id, time_us, client_id, op_seq, text, author, author_deleted, inbox_seq = row
-    return Message(
-        conversation, seq, author_id, recipient_id, inbox_seq, time_us, bytes.fromhex(client_id), op_seq, text,
-        author, recipient, bool(author_deleted),
-    )  # fmt: skip
+_ARRAY_OF = b"\xdd"  # MessagePack: an array, its length in the next four bytes
 
-
-_decode_messages = msgspec.json.Decoder(list[_StoredMessage]).decode
+_decode_messages = msgspec.msgpack.Decoder(list[Message]).decode
+_decode_numbers = msgspec.json.Decoder(list[int]).decode
+_encode_json = msgspec.json.Encoder().encode
 _decode_accounts = msgspec.json.Decoder(list[ListedAccount]).decode

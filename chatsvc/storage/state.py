@@ -16,7 +16,7 @@ from chatsvc.domain.state import Account, Answer, Changes, Client
 from chatsvc.storage.database import HOW_TO_REPAIR, check_format, connect, tidy, translate, translated
 from chatsvc.storage.errors import StorageDamaged, StorageError, StorageFailed
 from chatsvc.storage.mappings import StoredMapping
-from chatsvc.storage.reads import StateReader
+from chatsvc.storage.reads import StateReader, pack_key, unpack_key
 
 STATE_FORMAT = 1
 
@@ -47,15 +47,14 @@ CREATE TABLE accounts (
 );
 CREATE UNIQUE INDEX living_accounts ON accounts (key) WHERE deleted = 0;
 CREATE INDEX deleted_accounts ON accounts (key) WHERE deleted = 1;
+-- Keys of these two are big-endian numbers of 8 bytes each, so that they are ordered as the numbers are.
 CREATE TABLE messages (
-    conversation INTEGER NOT NULL,
-    conversation_seq INTEGER NOT NULL,
-    author_id INTEGER NOT NULL,
-    time_us INTEGER NOT NULL,
-    client_id BLOB NOT NULL,
-    op_seq INTEGER NOT NULL,
-    text TEXT NOT NULL,
-    PRIMARY KEY (conversation, conversation_seq)
+    message_key BLOB PRIMARY KEY,  -- conversation, conversation_seq
+    message BLOB NOT NULL  -- MessagePack of the domain's Message
+) WITHOUT ROWID;
+CREATE TABLE inbox (  -- not yet acknowledged when flushed
+    inbox_key BLOB PRIMARY KEY,  -- account id, inbox_seq
+    message_key BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE peers (  -- both directions of every conversation that has messages
     account_id INTEGER NOT NULL,
@@ -63,19 +62,11 @@ CREATE TABLE peers (  -- both directions of every conversation that has messages
     conversation INTEGER NOT NULL,
     PRIMARY KEY (account_id, peer_id)
 ) WITHOUT ROWID;
-CREATE TABLE inbox (  -- not yet acknowledged when flushed
-    account_id INTEGER NOT NULL,
-    inbox_seq INTEGER NOT NULL,
-    conversation INTEGER NOT NULL,
-    conversation_seq INTEGER NOT NULL,
-    PRIMARY KEY (account_id, inbox_seq)
-) WITHOUT ROWID;
 CREATE TABLE clients (client_id BLOB PRIMARY KEY, state BLOB NOT NULL) WITHOUT ROWID;
 
--- A flush is one statement: one transaction, one call into SQLite. Each call gives up Python's lock and must win it
--- back from a busy event loop; a call per row would spend nearly all its time on that. Rows come as JSON arrays.
+-- All of a flush but the messages: rows come as JSON arrays.
 CREATE VIEW flush AS SELECT
-    '' AS deleted, '' AS accounts, '' AS messages, '' AS conversations, '' AS inbox, '' AS clients, '' AS retired,
+    '' AS deleted, '' AS accounts, '' AS conversations, '' AS clients, '' AS retired,
     0 AS applied_index, x'' AS digest, 0 AS next_account_id, 0 AS time_us;
 CREATE TRIGGER flush_insert INSTEAD OF INSERT ON flush BEGIN
     INSERT INTO accounts
@@ -90,27 +81,33 @@ CREATE TRIGGER flush_insert INSTEAD OF INSERT ON flush BEGIN
         ON CONFLICT (account_id) DO UPDATE SET
             last_inbox_seq = excluded.last_inbox_seq, cursor = excluded.cursor, incarnation = excluded.incarnation,
             client_id = excluded.client_id;
-    INSERT INTO messages
-        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, unhex(value ->> 4), value ->> 5, value ->> 6
-        FROM jsonb_each(NEW.messages);
     INSERT INTO peers
         SELECT value >> 32, value & 0xffffffff, value FROM json_each(NEW.conversations);
     INSERT INTO peers
         SELECT value & 0xffffffff, value >> 32, value FROM json_each(NEW.conversations)
         WHERE value & 0xffffffff <> value >> 32;
-    INSERT INTO inbox
-        SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM jsonb_each(NEW.inbox);
-    DELETE FROM inbox WHERE (account_id, inbox_seq) IN (
-        SELECT i.account_id, i.inbox_seq
+    DELETE FROM inbox WHERE inbox_key IN (
+        SELECT i.inbox_key
         FROM jsonb_each(NEW.accounts) AS changed
-        CROSS JOIN inbox AS i ON i.account_id = changed.value ->> 0 AND i.inbox_seq <= changed.value ->> 5
+        CROSS JOIN inbox AS i
+            ON i.inbox_key > unhex(printf('%016x%016x', changed.value ->> 0, 0))
+            AND i.inbox_key <= unhex(printf('%016x%016x', changed.value ->> 0, changed.value ->> 5))
     );
-    DELETE FROM inbox WHERE account_id IN (SELECT value ->> 0 FROM jsonb_each(NEW.deleted));
-    DELETE FROM messages WHERE conversation IN (
-        SELECT p.conversation
+    DELETE FROM inbox WHERE inbox_key IN (
+        SELECT i.inbox_key
+        FROM jsonb_each(NEW.deleted) AS gone
+        CROSS JOIN inbox AS i
+            ON i.inbox_key > unhex(printf('%016x%016x', gone.value ->> 0, 0))
+            AND i.inbox_key < unhex(printf('%016x%016x', (gone.value ->> 0) + 1, 0))
+    );
+    DELETE FROM messages WHERE message_key IN (
+        SELECT m.message_key
         FROM jsonb_each(NEW.deleted) AS gone
         CROSS JOIN peers AS p ON p.account_id = gone.value ->> 0
         CROSS JOIN accounts AS a ON a.account_id = p.peer_id AND a.deleted = 1
+        CROSS JOIN messages AS m
+            ON m.message_key > unhex(printf('%016x%016x', p.conversation, 0))
+            AND m.message_key < unhex(printf('%016x%016x', p.conversation + 1, 0))
     );
     INSERT INTO clients
         SELECT unhex(value ->> 0), unhex(value ->> 1) FROM jsonb_each(NEW.clients) WHERE true
@@ -121,20 +118,24 @@ CREATE TRIGGER flush_insert INSTEAD OF INSERT ON flush BEGIN
 END;
 """
 
+# Each call into SQLite gives up Python's lock and must win it back from a busy event loop; a call per row would spend
+# nearly all its time on that. Arrays of keys with values are also the cheapest rows there are: a JSON array of seven
+# fields a message costs three times as much.
+_FLUSH_MESSAGES = "INSERT INTO messages SELECT substr(value, 1, 16), substr(value, 17) FROM carray(?)"
+_FLUSH_INBOX = "INSERT INTO inbox SELECT substr(value, 1, 16), substr(value, 17) FROM carray(?)"
 _FLUSH = """
 INSERT INTO flush VALUES (
-    CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT),
-    CAST(? AS TEXT), ?, ?, ?, ?
+    CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?
 )
 """
 
 _LOAD_ACCOUNTS = """
 SELECT account_id, user, key, created_us, last_inbox_seq, cursor, incarnation, client_id FROM accounts WHERE deleted = 0
 """
-_HEAD = "SELECT max(conversation_seq) FROM messages WHERE conversation = ?"
+_HEAD = "SELECT max(message_key) FROM messages WHERE message_key > ? AND message_key < ?"
 _CLIENT = "SELECT state FROM clients WHERE client_id = ?"
 
-_SEQ_MAX = (1 << 63) - 1
+_SEQ_MAX = (1 << 63) - 1  # of what SQLite can count; there never are so many of anything
 
 _StoredClient = tuple[int, int, int, list[Answer], list[tuple[int, int]]]
 _AccountRow = tuple[int, str, str, int, int, int, int, str]
@@ -314,24 +315,20 @@ class StateStore(StateReader):
         if self._failed is not None:
             raise self._failed
         cursors = {row[0]: row[5] for row in snapshot.accounts}
-        unknown = _SEQ_MAX  # a recipient that was deleted since
         messages = snapshot.messages
+        # A recipient without a row was deleted since.
         inbox = [
-            (m.recipient_id, m.inbox_seq, m.conversation, m.conversation_seq)
+            pack_key(m.recipient_id, m.inbox_seq) + pack_key(m.conversation, m.conversation_seq)
             for m in messages
-            if m.inbox_seq > cursors.get(m.recipient_id, unknown)
+            if m.inbox_seq > cursors.get(m.recipient_id, _SEQ_MAX)
         ]
-        rows = [
-            (m.conversation, m.conversation_seq, m.author_id, m.time_us, m.client_id.hex(), m.op_seq, m.text)
-            for m in messages
-        ]
+        rows = [pack_key(m.conversation, m.conversation_seq) + _encode_msgpack(m) for m in messages]
         rows.sort()  # in the order of the table: neighbours go to the same page
+        inbox.sort()
         bindings = (
             _encode_json(snapshot.deleted),
             _encode_json(snapshot.accounts),
-            _encode_json(rows),
             _encode_json([m.conversation for m in messages if m.conversation_seq == 1]),
-            _encode_json(inbox),
             _encode_json(snapshot.clients),
             _encode_json(snapshot.retired),
             snapshot.applied_index,
@@ -339,10 +336,23 @@ class StateStore(StateReader):
             snapshot.next_account_id,
             snapshot.last_time_us,
         )
+        writer = self._writer
         try:
-            self._writer.execute(_FLUSH, bindings)
+            writer.execute("BEGIN IMMEDIATE")
+            if rows:
+                writer.execute(_FLUSH_MESSAGES, (apsw.carray(tuple(rows)),))
+            if inbox:
+                writer.execute(_FLUSH_INBOX, (apsw.carray(tuple(inbox)),))
+            writer.execute(_FLUSH, bindings)
+            writer.execute("COMMIT")
         except apsw.Error as error:
-            raise self._noted(error, self._writer) from error
+            meaning = self._noted(error, writer)
+            if writer.in_transaction:  # some errors have ended it already
+                try:
+                    writer.execute("ROLLBACK")
+                except apsw.Error as second:
+                    raise self._noted(second, writer) from error
+            raise meaning from error
 
     def finish_flush(self, snapshot: StateSnapshot) -> None:
         """The flush of this snapshot is done; on the event loop."""
@@ -352,23 +362,24 @@ class StateStore(StateReader):
     # ---- lookups on the event loop
 
     def _lookup_head(self, conversation: int) -> int | None:
-        head: int | None = self._look_up(_HEAD, conversation)
-        return head
+        last_key: bytes | None = self._look_up(_HEAD, pack_key(conversation, 0), pack_key(conversation + 1, 0))
+        return None if last_key is None else unpack_key(last_key)[1]
 
     def _lookup_client(self, client_id: bytes) -> Client | None:
         stored: bytes | None = self._look_up(_CLIENT, client_id)
         return None if stored is None else _decode_client(stored)
 
-    def _look_up(self, statement: str, key: int | bytes) -> Any:
+    def _look_up(self, statement: str, *keys: bytes) -> Any:
         if self._failed is not None:
             raise self._failed
         try:
-            return self._lookups.execute(statement, (key,)).get
+            return self._lookups.execute(statement, keys).get
         except apsw.Error as error:
             raise self._noted(error, self._lookups) from error
 
     def _head_keys(self) -> Iterator[int]:
-        return (row[0] for row in self._lookups.execute("SELECT DISTINCT conversation FROM messages"))
+        rows = self._lookups.execute("SELECT DISTINCT substr(message_key, 1, 8) FROM messages")
+        return (int.from_bytes(row[0], "big") for row in rows)
 
     def _client_keys(self) -> Iterator[bytes]:
         return (row[0] for row in self._lookups.execute("SELECT client_id FROM clients"))

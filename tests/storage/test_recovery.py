@@ -15,7 +15,7 @@ from chatsvc.storage import DataDirectory
 Open = Callable[..., DataDirectory]
 
 KILLS = 32
-KILLS_A_DIRECTORY = 8
+KILLS_A_DIRECTORY = 4
 
 
 def assert_same(state: ChatState, expected: ChatState) -> None:
@@ -77,7 +77,7 @@ def kill_at_some_time(workload: ModuleType, path: Path, rng: random.Random) -> i
     environment = {**os.environ, "PYTHONPATH": str(Path(chatsvc.__file__).parents[1])}  # the same code as here
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
-        for _ in range(rng.randint(1, 40)):
+        for _ in range(rng.randint(1, 24)):
             acknowledged = int(process.stdout.readline())
         process.kill()
         for line in process.stdout:
@@ -87,6 +87,7 @@ def kill_at_some_time(workload: ModuleType, path: Path, rng: random.Random) -> i
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_killed_processes_lose_nothing_that_they_acknowledged(
     open_directory: Open, workload: ModuleType, tmp_path: Path
 ) -> None:
