@@ -37,7 +37,7 @@ from chatsvc.v1 import replication_pb2 as pb
 MakePeer = Callable[..., Awaitable[Any]]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 REIGN = Epoch(3, 5, b"p" * 16)
-STANDING = Standing(0, None, None, False, (), ())
+STANDING = Standing(0, None, None, False, (), (), 0)
 SOURCE = pb.Source(dir_id=b"x" * 16, start_number=1, address="127.0.0.1:1")
 HEADER = pb.Header(source=SOURCE, address="127.0.0.1:2")
 
