@@ -386,8 +386,7 @@ class Links:
             await asyncio.wait({reading, writing})
         _raise_bugs(reading, writing)
         if stream.overflow:
-            # A status would wait behind what the peer does not read.
-            raise asyncio.CancelledError
+            await _abort_unread(context)
         wrong = None if reading.cancelled() else reading.result()
         if wrong is not None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, wrong)
@@ -459,6 +458,15 @@ class Links:
 
     async def _serve_identify(self, _: bytes, context: Context) -> bytes:
         return encode_identity(self._whoami())
+
+
+async def _abort_unread(context: Context) -> None:
+    """End a stream whose peer does not read: the status waits behind what is unread, the server does not."""
+    try:
+        async with asyncio.timeout(GOODBYE_S):
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too much is unread")
+    except TimeoutError:
+        raise asyncio.CancelledError from None
 
 
 def _raise_bugs(*tasks: asyncio.Task[Any]) -> None:

@@ -224,6 +224,7 @@ def _standing_out(standing: Standing) -> pb.Standing:
         latched=standing.latched,
         chain=[_config_out(config) for config in standing.chain],
         granted_to=standing.granted_to,
+        durable_index=standing.durable_index,
     )
 
 
@@ -342,6 +343,7 @@ def _standing_in(message: Message, standing: pb.Standing) -> Standing:
         standing.latched,
         _chain_in(standing.chain),
         _dirs_in(standing.granted_to),
+        standing.durable_index,
     )
 
 

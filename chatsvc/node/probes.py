@@ -82,11 +82,14 @@ class Probes:
 
     async def _connect(self, address: str) -> bool | None:
         """True: some kernel there accepts; False: all refuse; None: neither is known."""
-        host, _, port = address.rpartition(":")
+        host, _, digits = address.rpartition(":")
         try:
+            port = int(digits)
+            if not host or not 0 < port < 1 << 16:
+                return None  # getaddrinfo would make something else of it
             async with asyncio.timeout(self._timeout_s):
                 found = await asyncio.get_running_loop().getaddrinfo(
-                    host.removeprefix("[").removesuffix("]"), int(port), type=socket.SOCK_STREAM
+                    host.removeprefix("[").removesuffix("]"), port, type=socket.SOCK_STREAM
                 )
                 answers = [await _accepts(family, to) for family, _, _, _, to in found[:CANDIDATES_MAX]]
         except (TimeoutError, OSError, ValueError):

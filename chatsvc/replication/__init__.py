@@ -127,7 +127,7 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       and addresses learned from answers. Who is asked about a suspected primary that it still follows probes
       that one first. An answer that names a living primary ends it: dial that one.
   7.2 K: the newest first element of any chain, or a later CONFIG that each of its own members reports
-      [heldbyall].
+      [heldbyall] to have on disk [helddurable].
   7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung], pair
       [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
       log [dropped].

@@ -204,4 +204,5 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
 
 
 def _granted(replica: Replica, vote: Vote) -> VoteReply:
-    return VoteReply(vote.epoch, True, replica.promised, replica.standing(), vote.sent_at)
+    standing = replica.standing(when_durable=True)
+    return VoteReply(vote.epoch, True, replica.promised, standing, vote.sent_at)

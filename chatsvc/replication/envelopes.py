@@ -136,6 +136,7 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     latched: bool
     chain: Chain
     granted_to: tuple[DirId, ...]  # whom it has granted since the lease was last renewed
+    durable_index: int  # how much of its log is on disk when this leaves
 
 
 class Survey(msgspec.Struct, frozen=True, gc=False):

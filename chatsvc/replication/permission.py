@@ -45,13 +45,14 @@ class Grant(NamedTuple):
     latched: bool
     chain: Chain
     granted_to: tuple[DirId, ...]
+    durable_index: int = 0
 
     @classmethod
     def of(cls, standing: Standing, asked_at: int) -> Grant:
         """The time left is counted from the question, so it is never too long."""
         return cls(
             asked_at + standing.lease_left, standing.lease_giver, standing.lease_epoch, standing.latched,
-            standing.chain, standing.granted_to,
+            standing.chain, standing.granted_to, standing.durable_index,
         )
 
 
@@ -67,7 +68,8 @@ def known_committed(grants: Grants, rules: Rules) -> Config:
     """K, the newest CONFIG known committed.
 
     One that is committed below somebody's commit index, or that every one of its own members answers to have
-    in its log (rule `heldbyall`). If nobody knows of any, the founder's CONFIG.
+    in its log (rule `heldbyall`), and on its disk (rule `helddurable`): what a member has in memory only, a
+    crash takes away. If nobody knows of any, the founder's CONFIG.
     """
     committed = max((grant.chain[0] for grant in grants.values() if grant.chain), key=_position)
     if not rules.heldbyall:
@@ -78,7 +80,7 @@ def known_committed(grants: Grants, rules: Rules) -> Config:
     }
     for position in sorted(later, reverse=True):
         config = later[position]
-        if all(member in grants and _holds(grants[member], config) for member in config.in_sync):
+        if all(member in grants and _holds(grants[member], config, rules) for member in config.in_sync):
             return config
     return committed
 
@@ -87,7 +89,9 @@ def _position(config: Config) -> tuple[Epoch, int]:
     return config.position
 
 
-def _holds(grant: Grant, config: Config) -> bool:
+def _holds(grant: Grant, config: Config, rules: Rules) -> bool:
+    if grant.durable_index < config.index and rules.helddurable:
+        return False
     position = config.position
     return any(own.position == position for own in grant.chain)
 

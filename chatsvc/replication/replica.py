@@ -651,11 +651,17 @@ class Replica:
     def can_vote(self) -> bool:
         return not self.just_started() and not self.disk_suspect
 
-    def standing(self) -> Standing:
+    def standing(self, when_durable: bool = False) -> Standing:
+        """What an election may know of this replica.
+
+        Args:
+            when_durable: it is not sent before all that was to be saved so far is on disk.
+        """
         following, lease = self.following, self.following.lease
         return Standing(
             lease.until - self.now, lease.giver, lease.epoch, following.latched, self.chain(),
             tuple(sorted(lease.granted_to)),
+            self.log.last_index if when_durable else self.saving.durable_index,
         )
 
     def primary_hint(self) -> PrimaryHint | None:

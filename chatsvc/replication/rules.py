@@ -17,6 +17,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     closed: bool = True
     union: bool = True
     heldbyall: bool = True
+    helddurable: bool = True
     elig: bool = True
     dropped: bool = True
     lease: bool = True
@@ -74,6 +75,10 @@ RULES: dict[str, Rule] = {
     "heldbyall": Rule(
         "A CONFIG that every one of its own members reports is known committed, too.",
         "Nothing is lost, but restarted clusters wait for members that were dropped long ago.",
+    ),
+    "helddurable": Rule(
+        "Only what a member has on disk counts as held by it.",
+        "A CONFIG is taken for committed that its writer had in memory only and has lost.",
     ),
     "elig": Rule(
         "Only a member of K may become primary.",

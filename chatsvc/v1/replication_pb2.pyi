@@ -190,20 +190,22 @@ class PrimaryHint(_message.Message):
     def __init__(self, epoch: _Optional[_Union[Epoch, _Mapping]] = ..., dir_id: _Optional[bytes] = ..., address: _Optional[str] = ...) -> None: ...
 
 class Standing(_message.Message):
-    __slots__ = ("lease_left_ms", "lease_giver", "lease_epoch", "latched", "chain", "granted_to")
+    __slots__ = ("lease_left_ms", "lease_giver", "lease_epoch", "latched", "chain", "granted_to", "durable_index")
     LEASE_LEFT_MS_FIELD_NUMBER: _ClassVar[int]
     LEASE_GIVER_FIELD_NUMBER: _ClassVar[int]
     LEASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     LATCHED_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
     GRANTED_TO_FIELD_NUMBER: _ClassVar[int]
+    DURABLE_INDEX_FIELD_NUMBER: _ClassVar[int]
     lease_left_ms: int
     lease_giver: bytes
     lease_epoch: Epoch
     latched: bool
     chain: _containers.RepeatedCompositeFieldContainer[Config]
     granted_to: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, lease_left_ms: _Optional[int] = ..., lease_giver: _Optional[bytes] = ..., lease_epoch: _Optional[_Union[Epoch, _Mapping]] = ..., latched: _Optional[bool] = ..., chain: _Optional[_Iterable[_Union[Config, _Mapping]]] = ..., granted_to: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    durable_index: int
+    def __init__(self, lease_left_ms: _Optional[int] = ..., lease_giver: _Optional[bytes] = ..., lease_epoch: _Optional[_Union[Epoch, _Mapping]] = ..., latched: _Optional[bool] = ..., chain: _Optional[_Iterable[_Union[Config, _Mapping]]] = ..., granted_to: _Optional[_Iterable[bytes]] = ..., durable_index: _Optional[int] = ...) -> None: ...
 
 class Entry(_message.Message):
     __slots__ = ("epoch", "kind", "payload", "chain", "crc")

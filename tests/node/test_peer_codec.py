@@ -82,7 +82,9 @@ def _configs(draw: st.DrawFn) -> Config:
 
 
 configs = _configs()
-standings = st.builds(Standing, times, st.none() | ids, st.none() | epochs, st.booleans(), some(configs), some(ids))
+standings = st.builds(
+    Standing, times, st.none() | ids, st.none() | epochs, st.booleans(), some(configs), some(ids), numbers
+)
 
 
 @st.composite

@@ -369,8 +369,8 @@ class Cluster:
         def arrive() -> None:
             if any(link in self.cut_links for link in links):
                 return
-            target = self.servers[probe.address]
-            if target.replica is None:
+            target = self.servers.get(probe.address)
+            if target is None or target.replica is None:
                 self.later(DELAY, lambda: back(ProbeRefused(probe)))
                 return
             identity = target.replica.answer_probe()

@@ -57,9 +57,9 @@ ABC = config("abc", 3)
 
 def grant(
     *chain: Config, until: int = -1, giver: bytes | None = b"a", epoch: Epoch | None = REIGN,
-    latched: bool = False, granted: tuple[bytes, ...] = (),
+    latched: bool = False, granted: tuple[bytes, ...] = (), durable: int = 99,
 ) -> Grant:
-    return Grant(NOW + until, giver, epoch, latched, chain or (ABC,), granted)
+    return Grant(NOW + until, giver, epoch, latched, chain or (ABC,), granted, durable)
 
 
 def kind(observer: Observer, candidate: bytes, grants: dict[bytes, Grant]) -> str | None:
@@ -82,6 +82,13 @@ def test_a_config_that_all_its_members_report_is_known_committed() -> None:
     assert known_committed(grants, ALL.without("heldbyall")).index == 3
     del grants[b"b"]
     assert known_committed(grants, ALL).index == 3
+
+
+def test_a_config_that_a_member_has_in_memory_only_is_not_known_committed() -> None:
+    chain = (config("ab", 3), config("b", 5))
+    grants = {b"a": grant(*chain), b"b": grant(*chain, durable=4)}
+    assert known_committed(grants, ALL).index == 3
+    assert known_committed(grants, ALL.without("helddurable")).index == 5
 
 
 # ---- closed
