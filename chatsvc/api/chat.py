@@ -38,6 +38,7 @@ class ChatService:
         self._sessions: set[Session] = set()
         self._session_of: dict[bytes, Session] = {}  # by client id, logged in
         self._session_ended = asyncio.Event()
+        self._check: asyncio.TimerHandle | None = None
 
     @property
     def sessions(self) -> int:
@@ -69,6 +70,22 @@ class ChatService:
                 ),
             },
         )
+
+    def start(self) -> None:
+        """Begin to look after the sessions."""
+        loop = asyncio.get_running_loop()
+        self._check = loop.call_later(self._settings.slow_consumer_s / 4, self._check_reading)
+
+    def stop(self) -> None:
+        """Look after the sessions no more."""
+        if self._check is not None:
+            self._check.cancel()
+
+    def _check_reading(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for session in list(self._sessions):
+            session.check_reading(now)
+        self.start()
 
     def say_goodbye(self, message: str) -> None:
         """End every session; its client may log in again, here or elsewhere."""

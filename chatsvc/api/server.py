@@ -93,6 +93,7 @@ class ApiServer:
         """Open the port. Clients are turned away until `serve_clients`."""
         await self._set_health(chat_serves=False)
         await self._server.start()
+        self._chat.start()
 
     def serve_clients(self, serving: bool) -> None:
         """The engine serves clients from now on, or does not any more: then every session ends."""
@@ -118,4 +119,5 @@ class ApiServer:
 
     async def stop(self) -> None:
         """Close the port."""
+        self._chat.stop()
         await self._server.stop(grace=0.2)

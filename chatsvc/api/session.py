@@ -14,7 +14,7 @@ stays in the inbox and is read from there later.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -103,26 +103,32 @@ class Session:
         self._outcome_came = asyncio.Event()
         # Events to write: a Message, a SendsDone, or an event as it goes out.
         self._waiting: list[Message | SendsDone | pb.Event] = []
-        self._something_waits = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None  # what the writer waits for
+        self._write_began: float | None = None  # loop time; None: no write is under way
+        self._too_slow = False
         self._written = asyncio.Event()
         self._ending = False  # nothing more is accepted; the writer ends after what waits
         # Delivery: acknowledged <= pushed <= last; live means that pushed == last and messages go out as they come.
         self._acknowledged = self._pushed = self._last = 0
         self._live = False
-        self._credit_came = asyncio.Event()
 
     # ---- the stream
 
     async def run(self) -> None:
         """Serve the stream until either side ends it. Cancelled when the client is gone."""
         reader = asyncio.ensure_future(self._read())
-        writer = asyncio.ensure_future(self._write())
+        writer = self._writer = asyncio.ensure_future(self._write())
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             if reader.done() and not writer.done():
                 reader.result()
-                await writer
-            elif writer.done():
+                await asyncio.wait((writer,))
+            if self._too_slow:
+                # The status waits for the client to read, or for its connection's end; nobody else does.
+                await self.context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {self.settings.slow_consumer_s:g} s"
+                )
+            if writer.done():
                 writer.result()
         finally:
             self._ending = True
@@ -137,55 +143,59 @@ class Session:
             self._push(pb.Event(logged_out=pb.LoggedOut(reason=reason, message=message)))
             self._ending = True
 
+    def check_reading(self, now: float) -> None:
+        """Give up a client that has left a write waiting for too long.
+
+        Args:
+            now: the loop's time, seconds.
+        """
+        if self._write_began is not None and now - self._write_began > self.settings.slow_consumer_s:
+            self._too_slow = self._ending = True
+            self._leave_engine()
+            self._writer.cancel()
+
     def _leave_engine(self) -> None:
         if self._logged_in and self._receives:
             self.engine.unsubscribe(self)
 
     async def _read(self) -> None:
+        read, eof = self.context.read, aio.EOF
         try:
-            async with asyncio.timeout(self.settings.login_timeout_s) as login_deadline:
-                async for frame in self._frames():
+            async with asyncio.timeout(self.settings.login_timeout_s):
+                while not self._logged_in and not self._ending and (frame := await read()) is not eof:
                     await self._handle(frame)
-                    if self._logged_in and login_deadline.when() is not None:
-                        login_deadline.reschedule(None)
         except TimeoutError:
-            error = LoginTimeout(f"no login came within {self.settings.login_timeout_s:g} s")
-            await abort(self.context, error)
+            await abort(self.context, LoginTimeout(f"no login came within {self.settings.login_timeout_s:g} s"))
+        if self._logged_in:
+            while not self._ending and (frame := await read()) is not eof:
+                await self._handle(frame)
         # The client has said all it wanted to say.
         await self._all_outcomes()
         await self._log_out()
 
-    async def _frames(self) -> AsyncIterator[bytes]:
-        while not self._ending:
-            frame = await self.context.read()
-            if frame is aio.EOF:
-                return
-            yield frame
-
     async def _write(self) -> None:
-        while True:
-            await self._something_waits.wait()
-            self._something_waits.clear()
-            while self._waiting or (self._may_catch_up() and await self._catch_up()):
-                frame, highest_inbox_seq = self._next_frame()
-                await self._write_frame(frame)
-                if highest_inbox_seq and not self._explicit:
-                    self._acknowledge(highest_inbox_seq)
-                self._written.set()
-            if self._ending:
-                return
+        loop, write = asyncio.get_running_loop(), self.context.write
+        while not self._ending or self._waiting:
+            if not self._waiting and not (self._may_catch_up() and await self._catch_up()):
+                if self._ending:
+                    return
+                self._idle = loop.create_future()
+                await self._idle
+                continue
+            frame, highest_inbox_seq = self._next_frame()
+            self._write_began = loop.time()
+            await write(frame)
+            self._write_began = None
+            if highest_inbox_seq and not self._explicit:
+                self._acknowledge(highest_inbox_seq)
+            self._written.set()
 
-    async def _write_frame(self, frame: bytes) -> None:
-        try:
-            async with asyncio.timeout(self.settings.slow_consumer_s):
-                await self.context.write(frame)
-        except TimeoutError:
-            # Over at once for everybody else. The status waits for the client to read, or for its connection's end.
-            self._ending = True
-            self._leave_engine()
-            await self.context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"nothing was read for {self.settings.slow_consumer_s:g} s"
-            )
+    def _wake_writer(self) -> None:
+        idle = self._idle
+        if idle is not None:
+            self._idle = None
+            if not idle.done():
+                idle.set_result(None)
 
     def _next_frame(self) -> tuple[bytes, int]:
         """All that waits, as far as it fits, with the highest inbox_seq among it (0: none)."""
@@ -210,18 +220,23 @@ class Session:
 
     def _add_answers(self, add: Callable[[], pb.Event], done: SendsDone) -> None:
         """Answers to sends, refused ones among them."""
-        recipients = {message.op_seq: message.recipient_id for message in done.messages}
-        is_online = self.engine.is_online
+        is_online, new = self.engine.is_online, done.messages
+        accepted = None  # recipients by op seq, where some are refused or repeated
+        if len(new) < len(done.answers):
+            accepted = {message.op_seq: message.recipient_id for message in new}
         op_seq = done.first_op_seq
+        seconds = nanos = last_time_us = 0
         for offset, (conversation_seq, time_us) in enumerate(done.answers):
             if conversation_seq:
+                if time_us != last_time_us:  # mostly that of the one before
+                    last_time_us, seconds, nanos = time_us, time_us // 1_000_000, time_us % 1_000_000 * 1_000
                 sent = add().sent
                 sent.op_seq = op_seq
                 sent.conversation_seq = conversation_seq
                 sent_time = sent.sent_time
-                sent_time.seconds = time_us // 1_000_000
-                sent_time.nanos = time_us % 1_000_000 * 1_000
-                if is_online(recipients.get(op_seq, 0)):
+                sent_time.seconds = seconds
+                sent_time.nanos = nanos
+                if is_online(accepted.get(op_seq, 0) if accepted is not None else new[offset].recipient_id):
                     sent.recipient_online = True
             else:
                 add().CopyFrom(error_event(done.refusals[offset].error(), op_seq, 0))
@@ -230,7 +245,8 @@ class Session:
     def _push(self, item: Message | SendsDone | pb.Event) -> None:
         if not self._ending:
             self._waiting.append(item)
-            self._something_waits.set()
+            if self._idle is not None:
+                self._wake_writer()
 
     def _refuse(self, error: ChatError, op_seq: int = 0, tag: int = 0) -> None:
         self._push(error_event(error, op_seq, tag))
@@ -387,7 +403,7 @@ class Session:
             )
         )
         self._welcomed = True
-        self._something_waits.set()
+        self._wake_writer()
 
     def _open(self, outcome: SessionOpened, received_inbox_seq: int) -> None:
         self._logged_in = True
@@ -413,7 +429,7 @@ class Session:
                 self.end(pb.LOGOUT_REASON_SERVER_LEAVING, str(error))
         self._push(pb.Event(tag=tag, logged_out=pb.LoggedOut(reason=pb.LOGOUT_REASON_REQUESTED, message="logged out")))
         self._ending = True
-        self._something_waits.set()
+        self._wake_writer()
 
     async def _all_written(self) -> None:
         while self._waiting and not self._ending:
@@ -516,7 +532,7 @@ class Session:
             self._push(message)
         else:
             self._live = False
-            self._something_waits.set()
+            self._wake_writer()
 
     def replaced(self) -> None:
         """Engine: a later login receives for the account."""
@@ -565,4 +581,4 @@ class Session:
             self._acknowledged = inbox_seq
             self.engine.acknowledge(self.account_id, inbox_seq)
             if not self._live:
-                self._something_waits.set()
+                self._wake_writer()

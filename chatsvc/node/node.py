@@ -325,14 +325,15 @@ class Node:
         self._last_time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
         self._proposed = _Group(self._last_time_us, [command for command, _ in taken], [done for _, done in taken])
         self._tokens += 1
+        self._proposed.token = self._tokens
         payload = encode_commands(self._last_time_us, self._proposed.commands)
         self._host.post(Propose(payload, self._tokens))
 
     def _on_result(self, result: ProposalResult) -> None:
-        group, self._proposed = self._proposed, None
-        if group is None:
+        group = self._proposed
+        if group is None or group.token != result.token:
             return  # of a reign that has ended
-        assert result.token == self._tokens, "one proposal at a time"
+        self._proposed = None
         if result.index:
             self._groups[result.index] = group
         elif result.refusal == "disk full":
@@ -498,10 +499,11 @@ class Node:
 class _Group:
     """Commands that become one log entry, and those who wait for their outcomes."""
 
-    __slots__ = ("commands", "time_us", "waiting")
+    __slots__ = ("commands", "time_us", "token", "waiting")
 
     def __init__(self, time_us: int, commands: list[Command], waiting: list[Done]) -> None:
         self.time_us, self.commands, self.waiting = time_us, commands, waiting
+        self.token = 0  # of its proposal
 
     def answer(self, error: Unavailable) -> None:
         """What became of them is not known here."""
