@@ -145,8 +145,9 @@ class Cluster:
         return {dir_id for config in self.later_configs() for dir_id in config.in_sync}
 
     def is_removed(self, server: Server) -> bool:
-        """Does any CONFIG that may count say that the server's directory was sent away?"""
-        return any(server.directory.dir_id in config.removed for config in self.later_configs())
+        """Was the server's directory sent away for good?"""
+        newest, dir_id = self.newest_committed, server.directory.dir_id
+        return newest is not None and dir_id in newest.removed and dir_id not in self.needed()
 
     # ---- what processes report
 
@@ -173,15 +174,21 @@ class Cluster:
             self._on_every_disk(process, entries[-1])
             self._leases_hold(process)
 
-    def _on_every_disk(self, process: Process, entry: Entry) -> None:
-        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's
-        log.
+    @staticmethod
+    def _configs_of_turn(process: Process) -> list[Config]:
+        """Every CONFIG that was the newest in the log at some step of the present turn."""
+        seen = process.seen_config
+        later = [config for config in process.replica.log.configs
+                 if seen is None or config.position > seen.position]
+        return [*later[::-1], *([seen] if seen is not None else [])]
 
-        Where several events are stepped at once, that CONFIG may be the one before.
+    def _on_every_disk(self, process: Process, entry: Entry) -> None:
+        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's log.
+
+        A CONFIG that was appended in this very turn may have come after the commit: then one before counts.
         """
-        configs = process.replica.log.configs[-1 if self.parameters.one_at_a_time else -2:]
         lacking: list[str] = []
-        for config in reversed(configs):
+        for config in self._configs_of_turn(process):
             lacking = [self.directories[dir_id].owner for dir_id in config.in_sync
                        if not self._holds(self.directories[dir_id], entry)]
             if not lacking:
@@ -195,7 +202,7 @@ class Cluster:
 
     def _leases_hold(self, process: Process) -> None:
         """I15: nobody commits without a server whose lease runs."""
-        in_sync = {dir_id for config in process.replica.log.configs[-2:] for dir_id in config.in_sync}
+        in_sync = {dir_id for config in self._configs_of_turn(process) for dir_id in config.in_sync}
         for server in self.servers:
             other = server.process
             if (other is not None and other is not process and server.directory.dir_id not in in_sync
@@ -308,6 +315,7 @@ class Cluster:
         """End all faults of network, disks and machines, and resume whoever is paused."""
         self.note("network", "healed")
         self.network.heal()
+        self.parameters.slow_writes = 0.0
         for server in self.servers:
             self.machine_on(server)
             server.disk.hangs_until = server.disk.full_until = 0

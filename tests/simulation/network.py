@@ -64,6 +64,7 @@ class Network:
         self.links = 0
         self.loss = parameters.loss
         self.duplicates = parameters.duplicates
+        self.late = parameters.late
 
     # ---- conditions
 
@@ -80,13 +81,13 @@ class Network:
     def heal(self) -> None:
         """End all cuts, losses and delays of more than the usual latency."""
         self.cuts.clear()
-        self.loss = self.duplicates = 0.0
+        self.loss = self.duplicates = self.late = 0.0
 
     def _delay(self) -> int:
-        p, dice = self.parameters, self.random.random()
-        if dice < p.late:
-            return p.latency_max + int(dice / p.late * p.lateness_max)
-        return p.latency_min + int((dice - p.late) / (1 - p.late) * (p.latency_max - p.latency_min))
+        p, dice, late = self.parameters, self.random.random(), self.late
+        if dice < late:
+            return p.latency_max + int(dice / late * p.lateness_max)
+        return p.latency_min + int((dice - late) / (1 - late) * (p.latency_max - p.latency_min))
 
     # ---- calls
 

@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from chatsvc.replication import Identity, Role, boot_id
+from chatsvc.replication.configs import Config
 from chatsvc.replication.entries import Entry, EntryKind
 from chatsvc.replication.envelopes import ON_STREAM, Ack, Envelope, Hello, Relinquish, Vote, VoteReply
 from chatsvc.replication.events import (
@@ -114,7 +115,7 @@ class Process:
             self._apply(entry)
         self.front = Front(self, self.machine)
         self.front_epoch: Any = None
-        self.was_primary = False
+        self.seen_config: Config | None = None       # newest in the log at the end of the last turn
         self.proposals = 0
         self.reads: list[int] = []                   # token of a read barrier -> what it must show
         self.replica = Replica(self.identity, directory.hard_state(), directory.log_view(random),
@@ -152,6 +153,9 @@ class Process:
         while inbox and self.alive:
             kind, first, second = inbox.popleft()
             if kind == "frame":
+                if stepped:                  # clients are answered from what take_ready gave, not before
+                    self.handle(self.replica.take_ready())
+                    stepped = False
                 self.front.frame(first, *second)
                 continue
             event = self._event(kind, first, second)
@@ -235,6 +239,10 @@ class Process:
 
     def handle(self, ready: Ready) -> None:
         cluster = self.cluster
+        if self.front_epoch is not None and (self.replica.reign is None
+                                             or self.replica.reign.epoch != self.front_epoch):
+            self.front_epoch = None              # no answer leaves after the end of a reign
+            self.front.end()
         if ready.notes:
             for note in ready.notes:
                 self._noted(note)
@@ -257,14 +265,11 @@ class Process:
                 self.front.end()
                 self.front_epoch = None
         reign = self.replica.reign
-        if reign is None or not reign.serving:
-            if self.front_epoch is not None:
-                self.front_epoch = None
-                self.front.end()
-        elif self.front_epoch != reign.epoch and self.machine.applied == self.replica.commit_index:
-            self.front.end()
+        if (reign is not None and reign.serving and self.front_epoch is None
+                and self.machine.applied == self.replica.commit_index):
             self.front_epoch = reign.epoch
             self.front.begin()
+        self.seen_config = self.replica.log.newest_config
         self._set_alarm(ready.wake_at)
 
     def _set_alarm(self, wake_at_ms: int) -> None:

@@ -34,7 +34,7 @@ class Front:
     def begin(self) -> None:
         """The server is primary, its CONFIG is committed and applied."""
         self.serving = True
-        self.stamp = self.machine.stamp
+        self.stamp = max(self.stamp, self.machine.stamp)
 
     def end(self) -> None:
         """Not primary any more: nothing pending is answered."""
