@@ -58,7 +58,7 @@ class Cluster:
         if self.lines is not None:
             text = " ".join(map(str, what))
             for dir_id, directory in self.directories.items():
-                text = text.replace(repr(dir_id), directory.owner)
+                text = text.replace(repr(dir_id), directory.owner).replace(dir_id.hex(), directory.owner)
             self.lines.append((self.agenda.now / SECOND, who, text))
 
     def stepped(self) -> None:
@@ -87,6 +87,9 @@ class Cluster:
             timers=self.timers,
             join=tuple(each for each in self.addresses if each != address),
             isolated_promotion=10_000 if self.parameters.isolated else None,
+            append_entries_max=self.parameters.append_entries,
+            window_entries=max(self.parameters.window_entries, self.parameters.append_entries),
+            tail_entries_max=self.parameters.tail_entries,
         )
 
     def found(self, directory: Directory, boot: int) -> None:
@@ -291,6 +294,9 @@ class Cluster:
 
     def machine_off(self, server: Server, lasts: int) -> None:
         """The process dies with its machine: nobody refuses there until it is back."""
+        if server.process is not None:
+            for link in server.process.links():
+                link.lost = True
         self.crash(server)
         self.stats["machines off"] += 1
         self.note(server.address, "machine off for", lasts // MS, "ms")
@@ -318,7 +324,6 @@ class Cluster:
         self.parameters.slow_writes = 0.0
         for server in self.servers:
             self.machine_on(server)
-            server.disk.hangs_until = server.disk.full_until = 0
-            server.disk.fails_next = False
+            server.disk.relieve()
             if server.process is not None:
                 server.process.resume()

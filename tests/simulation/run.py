@@ -115,8 +115,9 @@ def recover(cluster: Cluster, random: Random) -> int:
         client.quiet = True
     if not cluster.agenda.run(began + RECOVERY,
                               lambda: all(client.acked == client.issued for client in cluster.clients)):
-        cluster.judge.violation("stuck: clients not answered", describe(cluster),
-                                [(client.acked, client.issued) for client in cluster.clients])
+        cluster.judge.violation("stuck: clients not answered",
+                                *(f"{client.acked} of {client.issued}" for client in cluster.clients),
+                                describe(cluster))
     took = cluster.agenda.now - began
     if not cluster.agenda.run(began + RECOVERY, lambda: at_rest(cluster, core)):
         cluster.judge.violation("stuck: not everybody catches up", describe(cluster))

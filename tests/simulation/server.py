@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 NEVER = 1 << 60
+CALLS_REMEMBERED = 256
+NOBODY: tuple[int, Any] = (0, None)
 TICK = Tick()
 AIMED = {NoteKind.CONFIG: "CONFIG", NoteKind.STANDS: "candidacy", NoteKind.GRANTS: "vote"}
 
@@ -59,6 +61,7 @@ class Server:
         self.directory = cluster.new_directory(self.address)
         self.disk = self._new_disk()
         self.process: Process | None = None
+        self.advertised = self.address               # what it tells others; the truth, but for a story
 
     def _new_disk(self) -> Disk:
         cluster = self.cluster
@@ -75,6 +78,12 @@ class Server:
     def new_directory(self) -> None:
         assert self.process is None
         self.directory = self.cluster.new_directory(self.address)
+        self.disk = self._new_disk()
+
+    def copy_directory(self, source: Server) -> None:
+        """What an operator should never do: run on a copy of another server's directory."""
+        assert self.process is None
+        self.directory = source.directory.copy(self.address)
         self.disk = self._new_disk()
 
     def now_ms(self) -> int:
@@ -108,7 +117,9 @@ class Process:
         boot = boot_id(directory.starts, random.getrandbits(64))
         if founder:
             cluster.found(directory, boot)
-        self.identity = Identity(directory.cluster_id, directory.dir_id, boot, self.address, self.address)
+        self.identity = Identity(directory.cluster_id, directory.dir_id, boot, server.advertised, self.address)
+        self.calls = 0
+        self.callers: dict[int, tuple[int, Process]] = {}
         self.log: list[Entry] = list(directory.entries)       # in memory: what is written and what will be
         self.machine = Machine()
         for entry in self.log[:directory.commit_index]:
@@ -182,8 +193,8 @@ class Process:
 
     def _event(self, kind: str, first: Any, second: Any) -> Event | None:
         if kind == "envelope":
-            if second is None:
-                return Received(first, 0)
+            if type(second) is not Link:
+                return Received(first, self._caller(second) if second is not None else 0)
             if type(first.payload) is Hello:
                 self.incoming[second.number] = (second, first.source.dir_id, first.payload.stream)
             return Received(first, second.number)
@@ -214,6 +225,12 @@ class Process:
             return None
         assert kind == "read", kind
         return self._read(first)
+
+    def _caller(self, process: Process) -> int:
+        """Remember who called, for an answer; the numbers are negative, those of links positive."""
+        self.calls += 1
+        self.callers[self.calls % CALLS_REMEMBERED] = (self.calls, process)
+        return -self.calls
 
     def _broken(self, link: Link) -> Event | None:
         known = self.incoming.pop(link.number, None)
@@ -339,7 +356,11 @@ class Process:
             known = self.incoming.get(envelope.link)
             link = known[0] if known else None
         else:
-            self.network.call(self, envelope.address, envelope)
+            number, caller = self.callers.get(-envelope.link % CALLS_REMEMBERED, NOBODY)
+            if envelope.link < 0 and number == -envelope.link:
+                self.network.reply(self, caller, envelope)
+            else:
+                self.network.call(self, envelope.address, envelope)
             return
         if link is not None:
             self.network.send(self, link, envelope)
@@ -405,4 +426,7 @@ class Process:
         self.alive = False
         self.server.process = None
         self.server.disk.crash()
-        self.network.hang_up(self, [*self.dialled.values(), *(known[0] for known in self.incoming.values())])
+        self.network.hang_up(self, self.links())
+
+    def links(self) -> list[Link]:
+        return [*self.dialled.values(), *(known[0] for known in self.incoming.values())]
