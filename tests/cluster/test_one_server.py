@@ -68,7 +68,9 @@ async def test_senders_killed_in_mid_sending_leave_no_message_twice(tmp_path: Pa
         acknowledged: list[str] = []
         written = 0
         for _ in range(6):
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            process = subprocess.Popen(  # noqa: ASYNC220 - starting one takes a moment, and nothing else runs here
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
             assert process.stdin is not None
             assert process.stdout is not None
             first = written + 1
