@@ -20,7 +20,7 @@ from grpc import aio
 
 from chatsvc.node.outbox import Outbox
 from chatsvc.node.peer_calls import PeerCalls
-from chatsvc.node.peer_channel import SERVICE, fresh_channel, path
+from chatsvc.node.peer_channel import SERVICE, fresh_channel, path, split_address
 from chatsvc.node.peer_codec import (
     RPC_OF,
     BadEnvelope,
@@ -274,6 +274,11 @@ class Links:
         task.add_done_callback(self._dialling.discard)
 
     async def _follow(self, stream: _Stream) -> None:
+        if split_address(stream.address) is None:
+            stream.end()
+            if not stream.quiet:
+                self._report(Broken(stream.address, None, stream.number))
+            return
         create_task = asyncio.get_running_loop().create_task
         channel = fresh_channel(stream.address)
         call: Dialled = channel.stream_stream(path("Replicate"))()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import grpc
 from grpc import aio
 
-from chatsvc.node.peer_channel import fresh_channel, path
+from chatsvc.node.peer_channel import fresh_channel, path, split_address
 from chatsvc.node.peer_codec import BadEnvelope, Rpc, decode_response, encode_request
 from chatsvc.replication.envelopes import Envelope
 
@@ -42,7 +42,9 @@ class PeerCalls:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, envelope: Envelope) -> None:
-        """Carry this request; never blocks."""
+        """Carry this request; never blocks. An address that is none is never reached."""
+        if split_address(envelope.address) is None:
+            return
         rpc, data = encode_request(envelope)
         line = self._line(envelope.address)
         if len(line.calls) >= self._per_address_max:

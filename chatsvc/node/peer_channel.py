@@ -1,5 +1,7 @@
 """Channels to other servers, and where their rpcs are."""
 
+import re
+
 from grpc import aio
 
 from chatsvc.node.peer_codec import DOWN_BYTES_MAX
@@ -24,8 +26,28 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
+
+
+def split_address(address: str) -> tuple[str, int] | None:
+    """Host and port of `host:port` or `[ipv6]:port`; None: it is neither.
+
+    Addresses come from peers. What gRPC can't make a target of must not get there: it makes a channel of it whose state
+    can't be watched, and the process hangs in its shutdown.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match[2]) < 1 << 16:
+        return None
+    return match[1].removeprefix("[").removesuffix("]"), int(match[2])
+
+
 def fresh_channel(address: str) -> aio.Channel:
-    """A channel with a connection of its own, not dialled yet. The caller closes it."""
+    """A channel with a connection of its own, not dialled yet. The caller closes it.
+
+    Args:
+        address: one that `split_address` takes.
+    """
+    assert split_address(address) is not None
     return aio.insecure_channel(address, options=OPTIONS)
 
 

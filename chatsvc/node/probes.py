@@ -12,7 +12,7 @@ from typing import TypeAlias
 import grpc
 from grpc import aio
 
-from chatsvc.node.peer_channel import fresh_channel, path
+from chatsvc.node.peer_channel import fresh_channel, path, split_address
 from chatsvc.node.peer_codec import BadEnvelope, decode_identity
 from chatsvc.replication.events import Probe, ProbeAccepted, ProbeAnswered, ProbeRefused
 
@@ -82,17 +82,15 @@ class Probes:
 
     async def _connect(self, address: str) -> bool | None:
         """True: some kernel there accepts; False: all refuse; None: neither is known."""
-        host, _, digits = address.rpartition(":")
+        host_and_port = split_address(address)
+        if host_and_port is None:
+            return None
+        host, port = host_and_port
         try:
-            port = int(digits)
-            if not host or not 0 < port < 1 << 16:
-                return None  # getaddrinfo would make something else of it
             async with asyncio.timeout(self._timeout_s):
-                found = await asyncio.get_running_loop().getaddrinfo(
-                    host.removeprefix("[").removesuffix("]"), port, type=socket.SOCK_STREAM
-                )
+                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
                 answers = [await _accepts(family, to) for family, _, _, _, to in found[:CANDIDATES_MAX]]
-        except (TimeoutError, OSError, ValueError):
+        except (TimeoutError, OSError, UnicodeError):  # the last: a label of a host name is too long
             return None
         if True in answers:
             return True

@@ -64,6 +64,12 @@ class BehindItsBack:
         """
         reign, replica = self.reign, self.replica
         now = replica.now
+        acked, latest = self.acked_append_at, now - self.suspect_earliest
+        for member in reign.lease_holders:
+            if acked.get(member, LONG_AGO) <= latest:
+                break
+        else:
+            return []
         leaders = [
             member for member in reign.lease_holders
             if self.may_suspect(member, now) and not self.died_in_time(member)

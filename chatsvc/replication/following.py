@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatsvc.replication.entries import Entry, follows
+from chatsvc.replication.entries import Entry, EntryKind, follows
 from chatsvc.replication.envelopes import (
     Ack,
     Announce,
@@ -259,6 +259,7 @@ class Following:
         if match_index < log.last_index:
             replica.note(NoteKind.TRUNCATES, "from {} to {}", log.last_index, match_index)
         log.truncate(match_index, chain_hash)
+        replica.config_taken()
         replica.saving.truncate(match_index)
         self.stream = stream
         self._ack_number = 0
@@ -315,6 +316,8 @@ class Following:
                 return False
             log.append(entry)
             saving.append(entry)
+            if entry.kind != EntryKind.OP:
+                replica.config_taken()
         return True
 
     # ---- Acks

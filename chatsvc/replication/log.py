@@ -77,6 +77,8 @@ class Log:
 
     def epoch_at(self, index: int) -> Epoch:
         """Epoch of the entry at that index; NO_EPOCH for 0."""
+        if self.epochs and index >= self.epochs[-1].first_index:
+            return self.last_epoch
         for start in reversed(self.epochs):
             if index >= start.first_index:
                 return start.epoch

@@ -157,6 +157,7 @@ class Replica:
         self._learned: dict[str, None] = {}
         self._dirs_at: dict[str, tuple[DirId, ...]] = {}
         self._dirs_at_config: Config | None = None
+        self._lone_source: dict[DirId, Identity] = {}
 
         self.next_election = now + draw(self.timers.survey_wait + 1)
         self._wake_at = now
@@ -210,7 +211,11 @@ class Replica:
             self._step_out(event)
             return
         following = self.following
-        if following.active and following.silence() >= self.timers.suspect:
+        if (
+            self.reign is None and following.primary is not None and not following.suspects
+            and self.evidence.awake - following.contact >= self.timers.suspect
+            and self.part is Part.FOLLOWER
+        ):
             following.suspect("silent")
         self._handlers[type(event)](event)
         if now >= self._wake_at:
@@ -343,6 +348,7 @@ class Replica:
         entry = self.log.make(self.reign.epoch, EntryKind.CONFIG, encode_config(content))
         self.saving.append(entry)
         config = self.log.configs[-1]
+        self._lone_source.clear()
         self.reign.config_appended(config)
         self.reign.streams.new_entries = True
         if self.trace:
@@ -359,6 +365,10 @@ class Replica:
         """
         config = self.log.newest_config
         return self.rules.dropped and config is not None and self.dir_id not in config.in_sync
+
+    def config_taken(self) -> None:
+        """The newest CONFIG may be another one than before: addresses may belong to others now."""
+        self._lone_source.clear()
 
     def join_cluster(self, cluster_id: ClusterId) -> None:
         own = self.identity
@@ -385,10 +395,12 @@ class Replica:
             ready.committed.extend(entries)
             if reign is not None:
                 reign.released(sum([len(entry.payload) for entry in entries]))
-        log.trim(
-            min(self.released_index, self.saving.durable_index),
-            self.settings.tail_entries_max, self.settings.tail_bytes_max,
-        )
+        settings = self.settings
+        if len(log.tail) > settings.tail_entries_max or log.tail_bytes > settings.tail_bytes_max:
+            log.trim(
+                min(self.released_index, self.saving.durable_index),
+                settings.tail_entries_max, settings.tail_bytes_max,
+            )
 
     def _on_read_done(self, event: ReadDone) -> None:
         purpose = event.read.purpose
@@ -417,17 +429,27 @@ class Replica:
             return  # for another directory, whose address this was
         if source.cluster_id != own.cluster_id and not self._from_outside(source, payload, event.link):
             return
-        member = source.dir_id
-        known_boot = self.evidence.boot_of.get(member)
-        if known_boot != source.boot:
-            if member == own.dir_id:
-                self._met_itself(source)
-                return
-            if known_boot is not None and source.boot < known_boot:
-                return  # what an earlier process had sent is void
-            if known_boot is not None and self._is_duplicate(source, payload, event.link):
-                return
-        self._heard(source)
+        member, evidence = source.dir_id, self.evidence
+        known_boot = evidence.boot_of.get(member)
+        if known_boot == source.boot and self._lone_source.get(member) is source:
+            # The usual case: the same process at the same address, which nobody shares with it.
+            evidence.events += 1
+            evidence.heard_event[member] = evidence.events
+            evidence.heard_awake[member] = evidence.awake
+            if self.reign is not None:
+                self.reign.behind.on_heard(member)
+            elif self.following.primary == member:
+                evidence.forget_primary_probes()
+        else:
+            if known_boot != source.boot:
+                if member == own.dir_id:
+                    self._met_itself(source)
+                    return
+                if known_boot is not None and source.boot < known_boot:
+                    return  # what an earlier process had sent is void
+                if known_boot is not None and self._is_duplicate(source, payload, event.link):
+                    return
+            self._heard(source)
         self._payload_handlers[type(payload)](source, payload, event.link)
 
     def _from_outside(self, source: Identity, payload: Payload, link: int) -> bool:
@@ -473,9 +495,12 @@ class Replica:
         evidence, member = self.evidence, source.dir_id
         restarted = member in evidence.boot_of and evidence.boot_of[member] != source.boot
         evidence.heard(member, source.boot, self.now)
-        for other in self._members_at(source.address):
+        at_its_address = self._members_at(source.address)
+        for other in at_its_address:
             if other != member:
                 evidence.replaced(other, self.now)
+        if at_its_address == (member,):
+            self._lone_source[member] = source
         reign, following = self.reign, self.following
         if reign is not None:
             reign.behind.on_heard(member)
@@ -491,6 +516,7 @@ class Replica:
         config = self.log.newest_config
         if config is not self._dirs_at_config:
             self._dirs_at_config = config
+            self._lone_source.clear()
             dirs: dict[str, tuple[DirId, ...]] = {}
             for member in config.members if config is not None else ():
                 dirs[member.address] = (*dirs.get(member.address, ()), member.dir_id)

@@ -1,12 +1,14 @@
 """People who chat all the time, and the checker of what became of their messages."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Sequence
 
-from chatsvc.client import AsyncClient, Message, Receipt
+from chatsvc.client import AsyncClient, Message, Receipt, Timing
 
 SETTLE_S = 30.0
+PATIENCE_S = 60.0
 
 
 class Pair:
@@ -24,11 +26,15 @@ class Pair:
         self._tasks: list[asyncio.Task[None]] = []
         self._unanswered = 0
         self._answered = asyncio.Event()
+        self.progress = asyncio.Event()
         self._came = asyncio.Event()
 
     async def start(self, servers: Sequence[str]) -> None:
-        self._recipient = await AsyncClient.connect(self.recipient_name, servers)
-        self._sender = await AsyncClient.connect(self.sender_name, servers, receive=False)
+        patient = Timing(refused_s=PATIENCE_S)  # these tests are not about giving up
+        self._recipient = await AsyncClient.connect(self.recipient_name, servers, give_up_s=PATIENCE_S, timing=patient)
+        self._sender = await AsyncClient.connect(
+            self.sender_name, servers, receive=False, give_up_s=PATIENCE_S, timing=patient
+        )
         self._tasks = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
 
     async def _send(self) -> None:
@@ -44,10 +50,12 @@ class Pair:
             await asyncio.sleep(0.002)  # a pace that leaves the machine to the servers
 
     def _on_answer(self, number: int, done: "asyncio.Future[Receipt]") -> None:
-        self.receipts[number] = done.result()
+        if done.exception() is None:  # whoever reads the messages sees what ended the session
+            self.receipts[number] = done.result()
         self.acknowledged_at.append(time.monotonic())
         self._unanswered -= 1
         self._answered.set()
+        self.progress.set()
 
     async def _receive(self) -> None:
         async for message in self._recipient.messages():
@@ -104,7 +112,8 @@ class Traffic:
         async with asyncio.timeout(deadline_s):
             for pair, number in zip(self.pairs, sent, strict=True):
                 while number + 1 not in pair.receipts:
-                    await asyncio.sleep(0.005)
+                    pair.progress.clear()
+                    await pair.progress.wait()
         return time.monotonic() - begun
 
     async def settle(self) -> int:
@@ -117,5 +126,5 @@ class Traffic:
         longest = 0.0
         for pair in self.pairs:
             moments = [since, *(at for at in pair.acknowledged_at if at > since), time.monotonic()]
-            longest = max(longest, *(later - earlier for earlier, later in zip(moments, moments[1:], strict=False)))
+            longest = max(longest, *(later - earlier for earlier, later in itertools.pairwise(moments)))
         return longest

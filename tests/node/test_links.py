@@ -150,11 +150,13 @@ async def test_nobody_there_is_a_broken_stream(make_peer: MakePeer) -> None:
     assert await follower.next(Broken, 2) == Broken(gone.address, None, 4)
 
 
-@pytest.mark.parametrize("address", ["", "nonsense", "127.0.0.1:99999", "no host:1", "\x00"])
+@pytest.mark.parametrize("address", ["", "nonsense", "127.0.0.1:99999", "no host:1", "\x00", "unix:/tmp/1:1"])
 async def test_an_address_that_is_none_is_a_broken_stream(make_peer: MakePeer, address: str) -> None:
     follower = await make_peer("f")
     follower.hello(address, stream=4)
     assert await follower.next(Broken, 8) == Broken(address, None, 4)
+    follower.send(address, Survey(1, None))
+    assert not follower.links._requests._tasks
 
 
 async def test_a_follower_finds_a_primary_again_that_was_away(make_peer: MakePeer) -> None:

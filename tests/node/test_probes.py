@@ -147,7 +147,17 @@ async def test_a_connect_that_meets_itself_is_refused(prober: Prober, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "address", ["", "nonsense", "127.0.0.1:http", "127.0.0.1:99999", "127.0.0.1:0", ":1", "no.such.host.invalid:1"]
+    "address",
+    [
+        "",
+        "nonsense",
+        "127.0.0.1:http",
+        "127.0.0.1:99999",
+        "127.0.0.1:0",
+        ":1",
+        "no.such.host.invalid:1",
+        "a" * 70 + ":1",
+    ],
 )
 async def test_an_address_that_is_none_is_nothing(prober: Prober, address: str) -> None:
     prober.probes.start([Probe(address, 1, 0)])

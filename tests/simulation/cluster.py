@@ -58,7 +58,7 @@ class Cluster:
         if self.lines is not None:
             text = " ".join(map(str, what))
             for dir_id, directory in self.directories.items():
-                text = text.replace(repr(dir_id), directory.owner)
+                text = text.replace(repr(dir_id), directory.owner).replace(dir_id.hex(), directory.owner)
             self.lines.append((self.agenda.now / SECOND, who, text))
 
     def stepped(self) -> None:
@@ -87,6 +87,9 @@ class Cluster:
             timers=self.timers,
             join=tuple(each for each in self.addresses if each != address),
             isolated_promotion=10_000 if self.parameters.isolated else None,
+            append_entries_max=self.parameters.append_entries,
+            window_entries=max(self.parameters.window_entries, self.parameters.append_entries),
+            tail_entries_max=self.parameters.tail_entries,
         )
 
     def found(self, directory: Directory, boot: int) -> None:
@@ -145,8 +148,9 @@ class Cluster:
         return {dir_id for config in self.later_configs() for dir_id in config.in_sync}
 
     def is_removed(self, server: Server) -> bool:
-        """Does any CONFIG that may count say that the server's directory was sent away?"""
-        return any(server.directory.dir_id in config.removed for config in self.later_configs())
+        """Was the server's directory sent away for good?"""
+        newest, dir_id = self.newest_committed, server.directory.dir_id
+        return newest is not None and dir_id in newest.removed and dir_id not in self.needed()
 
     # ---- what processes report
 
@@ -173,15 +177,21 @@ class Cluster:
             self._on_every_disk(process, entries[-1])
             self._leases_hold(process)
 
-    def _on_every_disk(self, process: Process, entry: Entry) -> None:
-        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's
-        log.
+    @staticmethod
+    def _configs_of_turn(process: Process) -> list[Config]:
+        """Every CONFIG that was the newest in the log at some step of the present turn."""
+        seen = process.seen_config
+        later = [config for config in process.replica.log.configs
+                 if seen is None or config.position > seen.position]
+        return [*later[::-1], *([seen] if seen is not None else [])]
 
-        Where several events are stepped at once, that CONFIG may be the one before.
+    def _on_every_disk(self, process: Process, entry: Entry) -> None:
+        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's log.
+
+        A CONFIG that was appended in this very turn may have come after the commit: then one before counts.
         """
-        configs = process.replica.log.configs[-1 if self.parameters.one_at_a_time else -2:]
         lacking: list[str] = []
-        for config in reversed(configs):
+        for config in self._configs_of_turn(process):
             lacking = [self.directories[dir_id].owner for dir_id in config.in_sync
                        if not self._holds(self.directories[dir_id], entry)]
             if not lacking:
@@ -195,7 +205,7 @@ class Cluster:
 
     def _leases_hold(self, process: Process) -> None:
         """I15: nobody commits without a server whose lease runs."""
-        in_sync = {dir_id for config in process.replica.log.configs[-2:] for dir_id in config.in_sync}
+        in_sync = {dir_id for config in self._configs_of_turn(process) for dir_id in config.in_sync}
         for server in self.servers:
             other = server.process
             if (other is not None and other is not process and server.directory.dir_id not in in_sync
@@ -284,6 +294,9 @@ class Cluster:
 
     def machine_off(self, server: Server, lasts: int) -> None:
         """The process dies with its machine: nobody refuses there until it is back."""
+        if server.process is not None:
+            for link in server.process.links():
+                link.lost = True
         self.crash(server)
         self.stats["machines off"] += 1
         self.note(server.address, "machine off for", lasts // MS, "ms")
@@ -308,9 +321,9 @@ class Cluster:
         """End all faults of network, disks and machines, and resume whoever is paused."""
         self.note("network", "healed")
         self.network.heal()
+        self.parameters.slow_writes = 0.0
         for server in self.servers:
             self.machine_on(server)
-            server.disk.hangs_until = server.disk.full_until = 0
-            server.disk.fails_next = False
+            server.disk.relieve()
             if server.process is not None:
                 server.process.resume()

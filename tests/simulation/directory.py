@@ -74,6 +74,22 @@ class Directory:
             self.orphans[entry.position] = entry
         del self.entries[last_index:]
 
+    # ---- what no honest disk does
+
+    def lose(self, count: int) -> None:
+        """The last entries are gone, and what would tell of them."""
+        del self.entries[len(self.entries) - count:]
+        self.commit_index = min(self.commit_index, len(self.entries))
+        self.config_file = None
+
+    def copy(self, owner: str) -> Directory:
+        """Another directory with the same identity and content."""
+        other = Directory(self.dir_id, owner, self.judge, self.stats)
+        other.cluster_id, other.starts, other.promised = self.cluster_id, self.starts, self.promised
+        other.commit_index, other.config_file = self.commit_index, self.config_file
+        other.entries = list(self.entries)
+        return other
+
     # ---- at a start
 
     def hard_state(self) -> HardState:

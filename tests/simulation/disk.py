@@ -50,6 +50,13 @@ class Disk:
         elif self.queued and not self.writing:
             self._begin()
 
+    def relieve(self) -> None:
+        """The device is well again: what it held up ends now."""
+        self.hangs_until = self.full_until = 0
+        self.fails_next = False
+        if self.writing:
+            self.agenda.after(0, self._end, self.round)
+
     def _begin(self) -> None:
         self.writing, self.queued = self.queued, []
         self.round += 1

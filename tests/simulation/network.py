@@ -41,7 +41,7 @@ class Link:
     gone.
     """
 
-    __slots__ = ("arrival", "ends", "held", "number", "processes", "under_way")
+    __slots__ = ("arrival", "ends", "held", "lost", "number", "processes", "under_way")
 
     def __init__(self, number: int, dialler: Process, acceptor: Process):
         self.number = number
@@ -49,6 +49,7 @@ class Link:
         self.ends: list[Process | None] = [dialler, acceptor]
         self.arrival = [0, 0]                     # per receiving end: when the last envelope sent arrives
         self.held: list[list[Any]] = [[], []]     # per receiving end: what a cut holds back
+        self.lost = False                         # a machine of it is off: what is under way comes no more
         self.under_way = [0, 0]                   # per receiving end: how much was sent and has not arrived
 
     def __repr__(self) -> str:
@@ -64,6 +65,7 @@ class Network:
         self.links = 0
         self.loss = parameters.loss
         self.duplicates = parameters.duplicates
+        self.late = parameters.late
 
     # ---- conditions
 
@@ -80,36 +82,46 @@ class Network:
     def heal(self) -> None:
         """End all cuts, losses and delays of more than the usual latency."""
         self.cuts.clear()
-        self.loss = self.duplicates = 0.0
+        self.loss = self.duplicates = self.late = 0.0
 
     def _delay(self) -> int:
-        p, dice = self.parameters, self.random.random()
-        if dice < p.late:
-            return p.latency_max + int(dice / p.late * p.lateness_max)
-        return p.latency_min + int((dice - p.late) / (1 - p.late) * (p.latency_max - p.latency_min))
+        p, dice, late = self.parameters, self.random.random(), self.late
+        if dice < late:
+            return p.latency_max + int(dice / late * p.lateness_max)
+        return p.latency_min + int((dice - late) / (1 - late) * (p.latency_max - p.latency_min))
 
     # ---- calls
 
     def call(self, source: Process, target: str, envelope: Any) -> None:
+        """A request, or news, to whatever process listens there; it may be answered by `reply`."""
+        self._one(source, target, None, envelope, source)
+
+    def reply(self, source: Process, caller: Process, envelope: Any) -> None:
+        """An answer to a call goes back to the process that called, whatever it says its address is."""
+        self._one(source, caller.address, caller, envelope, None)
+
+    def _one(self, source: Process, target: str, process: Process | None, envelope: Any, way: Any) -> None:
         if self.loss and self.random.random() < self.loss:
             self.stats["lost"] += 1
             return
-        self.agenda.after(self._delay(), self._call_arrives, source.address, target, envelope, None)
+        self.agenda.after(self._delay(), self._arrives, source.address, target, process, envelope, way)
         if self.duplicates and self.random.random() < self.duplicates:
             self.stats["duplicated"] += 1
-            self.agenda.after(self._delay() * 2, self._call_arrives, source.address, target, envelope, None)
+            self.agenda.after(self._delay() * 2, self._arrives, source.address, target, process, envelope, way)
 
-    def _call_arrives(self, source: str, target: str, envelope: Any, link: Link | None) -> None:
+    def _arrives(self, source: str, target: str, process: Process | None, envelope: Any, way: Any) -> None:
+        """`way` is how to answer: the link, the process that called, or None."""
         if self.is_cut(source, target):
             self.stats["cut off"] += 1
             return
-        process = self.processes.get(target)
-        if process is None or (link is not None and process not in link.ends):
+        if process is None:
+            process = self.processes.get(target)
+        if process is None or not process.alive:
             return
         if process.paused and process.waiting >= self.parameters.buffer:
             self.stats["did not fit"] += 1
             return
-        process.arrive("envelope", envelope, link)
+        process.arrive("envelope", envelope, way)
 
     # ---- links
 
@@ -131,14 +143,7 @@ class Network:
             return
         target = link.processes[receiving]
         if self.parameters.loose_links:
-            if self.loss and self.random.random() < self.loss:
-                self.stats["lost"] += 1
-                return
-            self.agenda.after(self._delay(), self._call_arrives, source.address, target.address, envelope, link)
-            if self.duplicates and self.random.random() < self.duplicates:
-                self.stats["duplicated"] += 1
-                self.agenda.after(self._delay() * 2, self._call_arrives, source.address, target.address,
-                                  envelope, link)
+            self._one(source, target.address, target, envelope, link)
             return
         if link.under_way[receiving] >= self.parameters.link_buffer:
             self.stats["links closed: full"] += 1
@@ -155,7 +160,7 @@ class Network:
 
     def _link_arrives(self, link: Link, receiving: int, envelope: Any) -> None:
         held, target = link.held[receiving], link.ends[receiving]
-        if target is None:
+        if target is None or link.lost:
             return
         if held:
             held.append(envelope)
@@ -169,7 +174,7 @@ class Network:
 
     def _retransmit(self, link: Link, receiving: int) -> None:
         target = link.ends[receiving]
-        if target is None or not link.held[receiving]:
+        if target is None or link.lost or not link.held[receiving]:
             return
         if self.is_cut(link.processes[1 - receiving].address, target.address):
             self.agenda.after(self.parameters.retransmission, self._retransmit, link, receiving)

@@ -37,6 +37,9 @@ class Parameters:
     one_at_a_time: bool = True     # take_ready after each event, or after all that wait
     loop_delay: int = 0            # a process gets round to what has arrived within that time
     heartbeat_ms: int = 50
+    append_entries: int = 512      # in one Append
+    window_entries: int = 2_048    # sent on a stream and not durable there yet
+    tail_entries: int = 4_096      # kept in memory although durable everywhere
     isolated: bool = False         # degraded promotion is on
 
     # clients
@@ -75,6 +78,9 @@ def draw(random: Random, servers: int | None = None) -> Parameters:
     p.one_at_a_time = random.random() < 0.7
     p.loop_delay = random.choice([0, 0, 2 * MS, 20 * MS])
     p.heartbeat_ms = random.choice([50, 100, 100, 150])
+    p.append_entries = random.choice([1, 3, 512, 512])
+    p.window_entries = random.choice([4, 64, 2_048, 2_048])
+    p.tail_entries = random.choice([4, 50, 4_096, 4_096])
     p.clients = random.choice([1, 2, 3])
     p.accounts = random.choice([1, p.clients])
     p.window = random.choice([1, 4, 16])

@@ -98,10 +98,6 @@ def under_faults(cluster: Cluster, kind: str, random: Random) -> None:
 def recover(cluster: Cluster, random: Random) -> int:
     """The liveness phase; returns how long it took (microseconds)."""
     cluster.heal()
-    for server in cluster.servers:
-        if cluster.is_removed(server):                 # sent away for ever: it comes back as somebody new
-            cluster.crash(server)
-            server.new_directory()
     core = cluster.servers
     if random.random() < 0.4:
         needed = cluster.needed()
@@ -111,8 +107,7 @@ def recover(cluster: Cluster, random: Random) -> int:
         if server not in core:
             cluster.crash(server)
             cluster.stats["left out of the core"] += 1
-        elif server.process is None:
-            cluster.agenda.after(random.randrange(500) * MS, cluster.restart, server)
+    _keep_up(cluster, core, random)
     began = cluster.agenda.now
     if not cluster.agenda.run(began + RECOVERY, lambda: cluster.complete(core)):
         cluster.judge.violation("stuck: not everybody in sync", describe(cluster))
@@ -120,24 +115,39 @@ def recover(cluster: Cluster, random: Random) -> int:
         client.quiet = True
     if not cluster.agenda.run(began + RECOVERY,
                               lambda: all(client.acked == client.issued for client in cluster.clients)):
-        cluster.judge.violation("stuck: clients not answered", describe(cluster),
-                                [(client.acked, client.issued) for client in cluster.clients])
+        cluster.judge.violation("stuck: clients not answered",
+                                *(f"{client.acked} of {client.issued}" for client in cluster.clients),
+                                describe(cluster))
     took = cluster.agenda.now - began
-    cluster.agenda.run(cluster.agenda.now + SECOND)
-    agree(cluster, core)
+    if not cluster.agenda.run(began + RECOVERY, lambda: at_rest(cluster, core)):
+        cluster.judge.violation("stuck: not everybody catches up", describe(cluster))
     return took
 
 
-def agree(cluster: Cluster, core: list[Server]) -> None:
-    """At rest every server of the core has applied the same, and everything acknowledged."""
+def at_rest(cluster: Cluster, core: list[Server]) -> bool:
+    """Has every server of the core applied the same, and everything acknowledged?"""
     last = len(cluster.judge.committed) - 1
     for server in core:
         process: Process | None = server.process
-        if process is None or process.machine.applied != last:
-            applied = process.machine.applied if process else None
-            cluster.judge.violation("a server does not catch up at rest", server.address, applied, last)
-        elif process.machine.digest != cluster.judge.effects[-1]:
+        if process is None or process.machine.applied != last or process.replica.log.last_index != last:
+            return False
+        if process.machine.digest != cluster.judge.effects[-1]:
             cluster.judge.violation("states differ at rest (I11)", server.address)
+    return True
+
+
+def _keep_up(cluster: Cluster, core: list[Server], random: Random) -> None:
+    """What a supervisor does: start whichever server of the core is down, soon.
+
+    One that was sent away for good comes back with an empty directory.
+    """
+    for server in core:
+        if cluster.is_removed(server):
+            cluster.crash(server)
+            server.new_directory()
+        if server.process is None:
+            cluster.agenda.after(random.randrange(500) * MS, cluster.restart, server)
+    cluster.agenda.after(SECOND, _keep_up, cluster, core, random)
 
 
 def survive(cluster: Cluster, mode: str, seed: int) -> int | None:

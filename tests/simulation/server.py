@@ -10,6 +10,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from chatsvc.replication import Identity, Role, boot_id
+from chatsvc.replication.configs import Config
 from chatsvc.replication.entries import Entry, EntryKind
 from chatsvc.replication.envelopes import ON_STREAM, Ack, Envelope, Hello, Relinquish, Vote, VoteReply
 from chatsvc.replication.events import (
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster
 
 NEVER = 1 << 60
+CALLS_REMEMBERED = 256
+NOBODY: tuple[int, Any] = (0, None)
 TICK = Tick()
 AIMED = {NoteKind.CONFIG: "CONFIG", NoteKind.STANDS: "candidacy", NoteKind.GRANTS: "vote"}
 
@@ -58,6 +61,7 @@ class Server:
         self.directory = cluster.new_directory(self.address)
         self.disk = self._new_disk()
         self.process: Process | None = None
+        self.advertised = self.address               # what it tells others; the truth, but for a story
 
     def _new_disk(self) -> Disk:
         cluster = self.cluster
@@ -74,6 +78,12 @@ class Server:
     def new_directory(self) -> None:
         assert self.process is None
         self.directory = self.cluster.new_directory(self.address)
+        self.disk = self._new_disk()
+
+    def copy_directory(self, source: Server) -> None:
+        """What an operator should never do: run on a copy of another server's directory."""
+        assert self.process is None
+        self.directory = source.directory.copy(self.address)
         self.disk = self._new_disk()
 
     def now_ms(self) -> int:
@@ -107,14 +117,16 @@ class Process:
         boot = boot_id(directory.starts, random.getrandbits(64))
         if founder:
             cluster.found(directory, boot)
-        self.identity = Identity(directory.cluster_id, directory.dir_id, boot, self.address, self.address)
+        self.identity = Identity(directory.cluster_id, directory.dir_id, boot, server.advertised, self.address)
+        self.calls = 0
+        self.callers: dict[int, tuple[int, Process]] = {}
         self.log: list[Entry] = list(directory.entries)       # in memory: what is written and what will be
         self.machine = Machine()
         for entry in self.log[:directory.commit_index]:
             self._apply(entry)
         self.front = Front(self, self.machine)
         self.front_epoch: Any = None
-        self.was_primary = False
+        self.seen_config: Config | None = None       # newest in the log at the end of the last turn
         self.proposals = 0
         self.reads: list[int] = []                   # token of a read barrier -> what it must show
         self.replica = Replica(self.identity, directory.hard_state(), directory.log_view(random),
@@ -152,6 +164,9 @@ class Process:
         while inbox and self.alive:
             kind, first, second = inbox.popleft()
             if kind == "frame":
+                if stepped:                  # clients are answered from what take_ready gave, not before
+                    self.handle(self.replica.take_ready())
+                    stepped = False
                 self.front.frame(first, *second)
                 continue
             event = self._event(kind, first, second)
@@ -178,8 +193,8 @@ class Process:
 
     def _event(self, kind: str, first: Any, second: Any) -> Event | None:
         if kind == "envelope":
-            if second is None:
-                return Received(first, 0)
+            if type(second) is not Link:
+                return Received(first, self._caller(second) if second is not None else 0)
             if type(first.payload) is Hello:
                 self.incoming[second.number] = (second, first.source.dir_id, first.payload.stream)
             return Received(first, second.number)
@@ -211,6 +226,12 @@ class Process:
         assert kind == "read", kind
         return self._read(first)
 
+    def _caller(self, process: Process) -> int:
+        """Remember who called, for an answer; the numbers are negative, those of links positive."""
+        self.calls += 1
+        self.callers[self.calls % CALLS_REMEMBERED] = (self.calls, process)
+        return -self.calls
+
     def _broken(self, link: Link) -> Event | None:
         known = self.incoming.pop(link.number, None)
         if known is not None:
@@ -235,6 +256,10 @@ class Process:
 
     def handle(self, ready: Ready) -> None:
         cluster = self.cluster
+        if self.front_epoch is not None and (self.replica.reign is None
+                                             or self.replica.reign.epoch != self.front_epoch):
+            self.front_epoch = None              # no answer leaves after the end of a reign
+            self.front.end()
         if ready.notes:
             for note in ready.notes:
                 self._noted(note)
@@ -257,14 +282,11 @@ class Process:
                 self.front.end()
                 self.front_epoch = None
         reign = self.replica.reign
-        if reign is None or not reign.serving:
-            if self.front_epoch is not None:
-                self.front_epoch = None
-                self.front.end()
-        elif self.front_epoch != reign.epoch and self.machine.applied == self.replica.commit_index:
-            self.front.end()
+        if (reign is not None and reign.serving and self.front_epoch is None
+                and self.machine.applied == self.replica.commit_index):
             self.front_epoch = reign.epoch
             self.front.begin()
+        self.seen_config = self.replica.log.newest_config
         self._set_alarm(ready.wake_at)
 
     def _set_alarm(self, wake_at_ms: int) -> None:
@@ -334,7 +356,11 @@ class Process:
             known = self.incoming.get(envelope.link)
             link = known[0] if known else None
         else:
-            self.network.call(self, envelope.address, envelope)
+            number, caller = self.callers.get(-envelope.link % CALLS_REMEMBERED, NOBODY)
+            if envelope.link < 0 and number == -envelope.link:
+                self.network.reply(self, caller, envelope)
+            else:
+                self.network.call(self, envelope.address, envelope)
             return
         if link is not None:
             self.network.send(self, link, envelope)
@@ -400,4 +426,7 @@ class Process:
         self.alive = False
         self.server.process = None
         self.server.disk.crash()
-        self.network.hang_up(self, [*self.dialled.values(), *(known[0] for known in self.incoming.values())])
+        self.network.hang_up(self, self.links())
+
+    def links(self) -> list[Link]:
+        return [*self.dialled.values(), *(known[0] for known in self.incoming.values())]

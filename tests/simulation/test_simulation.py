@@ -23,7 +23,6 @@ def test_no_seed_breaks_a_guarantee(kind: str) -> None:
     assert totals.void(kind) == []
 
 
-@pytest.mark.xfail(strict=False, reason="some order still depends on the hashes of a process")
 def test_a_seed_repeats_exactly_in_another_process() -> None:
     """Also where the hashes of bytes and text differ, so nothing depends on the order of a set."""
     script = ("from tests.simulation.run import run\n"

@@ -34,7 +34,7 @@ class Front:
     def begin(self) -> None:
         """The server is primary, its CONFIG is committed and applied."""
         self.serving = True
-        self.stamp = self.machine.stamp
+        self.stamp = max(self.stamp, self.machine.stamp)
 
     def end(self) -> None:
         """Not primary any more: nothing pending is answered."""
@@ -137,7 +137,8 @@ class Client:
         self.agenda.after(1 + int(self.random.random() * 2 * p.think), self.turn)
         if not self.alive or now < self.rests_until or (self.quiet and self.acked == self.issued):
             return
-        if self.token and now - self.heard > p.give_up and (self.acked < self.issued or not self.open):
+        patience = max(p.give_up, 3_000 * MS) if self.quiet else p.give_up
+        if self.token and now - self.heard > patience and (self.acked < self.issued or not self.open):
             self.stats["client gave up"] += 1
             self.leave(self.random.choice(self.cluster.addresses))
         if not self.token:

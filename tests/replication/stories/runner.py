@@ -1,13 +1,20 @@
 """Runs a story on the simulated cluster. Commands, one a line:
 
     cluster a b c [KEY=VALUE ...]   a founds a cluster, the others join; it ends when everybody is in sync
-                                    keys: seed, heartbeat (ms), isolated (ms), latency (ms), quiet (no start)
+                                    keys: seed (of all chance), founders (so many are in sync, the others
+                                    not started), heartbeat and latency (ms), append (entries in one Append),
+                                    isolated=on
     kill a [b ...]    the processes die, at once       start a [b ...]   new processes on the same directories
     pause a [b ...]   the processes stand still        resume a [b ...]  they go on
     wipe a            the directory of the dead server a becomes empty
     cut a b           nothing passes between a and b   cut a>b           nothing passes from a to b
     isolate a         a is cut from all other servers  heal              all cuts end
     hang-disk a 3s    writes of a end only then        machine-off a     a dies with its machine: it does not refuse
+    machine-on a      the machine is back, and refuses until a is started
+    fill-disk a 3s    a's disk is full for so long   lose a 3            dead a's disk loses its last 3 entries
+    promised a 9      dead a's disk says that a once stood for epoch 9, in vain
+    copy a d          dead d gets a copy of a's directory          advertise d z   d will tell a wrong address, z
+    stop a            the process leaves, then ends   remove a            the operator sends member a away
     send 3            a client issues three operations load on|off       clients issue operations all the time
     run 2s            let time pass
     until CONDITION [within 10s]    let time pass until then; says how long it took
@@ -25,6 +32,7 @@ from pathlib import Path
 
 from chatsvc.replication import ALL, Rules
 from chatsvc.replication.configs import Config
+from chatsvc.replication.identity import Epoch
 from tests.simulation.agenda import MS, SECOND
 from tests.simulation.checkers import Violation
 from tests.simulation.cluster import Cluster
@@ -120,7 +128,7 @@ class Story:
             servers=len(names), founders=len(names) if "founders" not in keys else int(keys["founders"]),
             latency_min=latency, latency_max=latency, write_min=MS, write_max=MS, clients=1, accounts=1,
             think=20 * MS, give_up=500 * MS, heartbeat_ms=int(keys.get("heartbeat", 50)),
-            isolated="isolated" in keys)
+            isolated="isolated" in keys, append_entries=int(keys.get("append", 512)))
         self.cluster = Cluster(f"story/{keys.get('seed', 0)}", parameters, self.rules, trace=True)
         assert self.c.addresses == names, "servers are called a, b, c, …"
         for client in self.c.clients:
@@ -179,6 +187,35 @@ class Story:
 
     def do_machine_off(self, name: str) -> None:
         self.c.machine_off(self.server(name), 10_000 * SECOND)
+
+    def do_fill_disk(self, name: str, lasts: str) -> None:
+        self.c.fill_disk(self.server(name), span(lasts))
+
+    def do_lose(self, name: str, count: str) -> None:
+        server = self.server(name)
+        assert server.process is None
+        server.directory.lose(int(count))
+
+    def do_promised(self, name: str, counter: str) -> None:
+        server = self.server(name)
+        assert server.process is None
+        server.directory.promised = Epoch(int(counter), 0, server.directory.dir_id)
+
+    def do_copy(self, source: str, target: str) -> None:
+        self.server(target).copy_directory(self.server(source))
+
+    def do_advertise(self, name: str, address: str) -> None:
+        self.server(name).advertised = address
+
+    def do_stop(self, *names: str) -> None:
+        for name in names:
+            self.c.leave(self.server(name))
+
+    def do_remove(self, name: str) -> None:
+        self.c.remove(self.server(name))
+
+    def do_machine_on(self, name: str) -> None:
+        self.c.machine_on(self.server(name))
 
     def do_send(self, count: str) -> None:
         self.c.clients[0].ask(int(count))
