@@ -14,7 +14,7 @@ from chatsvc.storage import DataDirectory
 
 Open = Callable[..., DataDirectory]
 
-KILLS = 32
+KILLS = 16
 KILLS_A_DIRECTORY = 4
 
 
