@@ -36,7 +36,10 @@ def _confirmed(user: str) -> bool:
         say("not deleted: say --yes to delete without being asked")
         return False
     question = f"Delete account {harmless(user)} and the messages that wait for it? (yes/no): "
-    if input(question).strip().casefold() in ("yes", "y"):
-        return True
+    try:
+        if input(question).strip().casefold() in ("yes", "y"):
+            return True
+    except EOFError:
+        print()  # Ctrl-D leaves the cursor behind the question
     say("not deleted")
     return False

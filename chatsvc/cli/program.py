@@ -8,17 +8,20 @@ from collections.abc import Sequence
 from importlib import metadata
 
 import click
+from click.shell_completion import shell_complete
 
 from chatsvc.cli.accounts import accounts
 from chatsvc.cli.connect import connect
 from chatsvc.cli.delete_account import delete_account
-from chatsvc.cli.failures import DONE, failure_of, say
+from chatsvc.cli.failures import DONE, USAGE, failure_of, say
 from chatsvc.cli.history import history
 from chatsvc.cli.send import send
 from chatsvc.cli.serve import serve
 from chatsvc.cli.signals import stop_on_signals
 from chatsvc.cli.status import status
 from chatsvc.cli.tail import tail
+
+NAME = "chatsvc"
 
 
 def _show_version(context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
@@ -62,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_logging(debug)
     stop_on_signals()
     try:
-        exit_status = program.main(arguments, prog_name="chatsvc", standalone_mode=False)
-        _flush_output()
-        return exit_status or DONE
+        exit_status = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return exit_status
     except BaseException as error:  # the outermost place: whatever it is, it ends the process here
         failure = failure_of(error)
         if debug:
@@ -73,6 +76,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(failure.line)
         _drop_output()
         return failure.exit_status
+
+
+def _run(arguments: list[str]) -> int:
+    """Like `click.Command.main`, which has views of its own on broken pipes and interrupts."""
+    completion = os.environ.get("_CHATSVC_COMPLETE")
+    if completion:
+        return shell_complete(program, {}, NAME, "_CHATSVC_COMPLETE", completion)
+    try:
+        with program.make_context(NAME, arguments) as context:
+            return program.invoke(context) or DONE
+    except click.exceptions.NoArgsIsHelpError as nothing_asked:
+        click.echo(nothing_asked.format_message(), err=True)
+        return USAGE
+    except click.exceptions.Exit as end:
+        return end.exit_code
 
 
 def _prepare_streams() -> None:
@@ -97,14 +115,10 @@ def _prepare_logging(debug: bool) -> None:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
-def _flush_output() -> None:
-    sys.stdout.flush()
-
-
 def _drop_output() -> None:
     """Bring out what is buffered, or see that Python does not complain at exit about what can't be."""
     try:
-        _flush_output()
+        sys.stdout.flush()
     except (OSError, ValueError):
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
