@@ -26,6 +26,9 @@ from chatsvc.storage import DataDirectory, StorageThread
 ENTRY_COMMANDS_MAX = 4_096
 """Most commands in one log entry."""
 
+ENTRY_BYTES_MAX = 4 * 1024 * 1024
+"""Of a log entry with more than one command. One command comes from one frame, which is not larger either."""
+
 QUEUE_COMMANDS_MAX = 16_384
 """So many commands in the queue make `Node.room` wait."""
 
@@ -320,13 +323,20 @@ class Node:
         """Make one log entry of what waits, unless one is on its way to the disk: then more will come together."""
         if not self._queue or self._proposed is not None or self._host.is_saving or not self._serving:
             return
-        taken, self._queue = self._queue[:ENTRY_COMMANDS_MAX], self._queue[ENTRY_COMMANDS_MAX:]
+        count = min(len(self._queue), ENTRY_COMMANDS_MAX)
+        time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
+        while True:
+            commands = [command for command, _ in self._queue[:count]]
+            payload = encode_commands(time_us, commands)
+            if len(payload) <= ENTRY_BYTES_MAX or count == 1:
+                break
+            count = (count + 1) // 2  # rare: very long texts from very many at once
+        waiting = [done for _, done in self._queue[:count]]
+        del self._queue[:count]
         self._queue_has_room.set()
-        self._last_time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
-        self._proposed = _Group(self._last_time_us, [command for command, _ in taken], [done for _, done in taken])
+        self._last_time_us = time_us
         self._tokens += 1
-        self._proposed.token = self._tokens
-        payload = encode_commands(self._last_time_us, self._proposed.commands)
+        self._proposed = _Group(time_us, commands, waiting, self._tokens)
         self._host.post(Propose(payload, self._tokens))
 
     def _on_result(self, result: ProposalResult) -> None:
@@ -501,9 +511,9 @@ class _Group:
 
     __slots__ = ("commands", "time_us", "token", "waiting")
 
-    def __init__(self, time_us: int, commands: list[Command], waiting: list[Done]) -> None:
+    def __init__(self, time_us: int, commands: list[Command], waiting: list[Done], token: int) -> None:
         self.time_us, self.commands, self.waiting = time_us, commands, waiting
-        self.token = 0  # of its proposal
+        self.token = token  # of its proposal
 
     def answer(self, error: Unavailable) -> None:
         """What became of them is not known here."""
