@@ -76,8 +76,17 @@ def server_cpu_us(result: Result) -> float | None:
 def chatsvc_server(directory: Path) -> Iterator[Target]:
     """A server as `chatsvc serve` starts it."""
     port = _free_port()
-    script = Path(sys.executable).with_name("chatsvc")
-    command: list[str | Path] = [script, "serve", "--primary", "--listen", f"127.0.0.1:{port}", "--data-dir", directory]
+    # Run from the root, this takes the code beside this file, whatever the environment has installed.
+    chatsvc = [sys.executable, "-c", "from chatsvc.cli import main; main()"]
+    command: list[str | Path] = [
+        *chatsvc,
+        "serve",
+        "--primary",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--data-dir",
+        directory,
+    ]
     with _process(command, directory) as process:
         _wait_for_port(process, port, directory)
         yield Target("127.0.0.1", port, "chatsvc", (process.pid,))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from grpc import aio
 
 from chatsvc.client.addresses import checked_servers
@@ -94,10 +95,7 @@ class AsyncClient:
             ValueError: an address is none.
         """
         known = Servers(checked_servers(servers))
-        timing = timing or Timing()
-        timing = Timing(
-            timing.connect_s, timing.refused_s, give_up_s, timing.ping_s, timing.idle_s, timing.acknowledge_s
-        )
+        timing = msgspec.structs.replace(timing or Timing(), give_up_s=give_up_s)
 
         def deliver(message: Message) -> None:
             client._deliver(message)

@@ -7,9 +7,10 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.enable_http_proxy", 0),
     # Connections of one address share nothing, so that a new one is not held back by the back-off of an old one.
     ("grpc.use_local_subchannel_pool", 1),
+    # The smallest back-off is also how long one attempt to connect may take.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # A machine that is gone says nothing: a ping every 10 s, an answer within 5 s. The keepalive timeout has no
     # effect in gRPC Core 1.85, the ping timeout has.
     ("grpc.keepalive_time_ms", 10_000),

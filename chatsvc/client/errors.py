@@ -141,11 +141,11 @@ def why_unreachable(error: grpc.aio.AioRpcError, timeout_s: float) -> tuple[str,
     for sign, why in _SIGNS:
         if sign in lowered:
             return why, True
+    if "timed out" in lowered or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"no answer within {timeout_s:g} s", False
     match error.code():
         case grpc.StatusCode.UNIMPLEMENTED:
             return "no chatsvc server", True
-        case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"no answer within {timeout_s:g} s", False
         case grpc.StatusCode.UNAVAILABLE:
             return _last_part(details), False
         case code:

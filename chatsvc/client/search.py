@@ -193,7 +193,7 @@ async def search_round(
                 except TimeoutError:
                     unreached[address] = Unreached("the primary does not take the login", spoke=True)
             ask_new_ones()
-        raise NoPrimary(unreached)
+        raise NoPrimary({address: unreached[address] for address in channels})
     finally:
         for task in asking:
             task.cancel()

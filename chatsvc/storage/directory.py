@@ -47,7 +47,7 @@ class DataDirectory:
     Attributes:
         path: of the directory.
         dir_id: 16 random bytes, its identity.
-        log: the log and hard state.
+        log: the log and hard state; not loaded yet.
         state: the chat state.
     """
 
@@ -64,13 +64,7 @@ class DataDirectory:
         self._lock: int | None = lock
 
     @classmethod
-    def open(
-        cls,
-        path: Path,
-        *,
-        make: bool = True,
-        new_dir_id: bytes | None = None,
-    ) -> "DataDirectory":
+    def open(cls, path: Path, *, make: bool = True, new_dir_id: bytes | None = None) -> "DataDirectory":
         """Open a directory, or make a new one.
 
         Args:
@@ -162,12 +156,8 @@ def _initialise(path: Path, begun: _Identity | None, make: bool, new_dir_id: byt
             )
         if not make:
             raise DirectoryUnusable(f"{path} is no data directory: use the right one")
-        begun = _Identity(
-            DIRECTORY_FORMAT,
-            (new_dir_id or secrets.token_bytes(16)).hex(),
-            time_ns() // 1_000,
-            complete=False,
-        )
+        dir_id = new_dir_id or secrets.token_bytes(16)
+        begun = _Identity(DIRECTORY_FORMAT, dir_id.hex(), time_ns() // 1_000, complete=False)
         _write_identity(path, begun)
     for name in databases:
         (path / name).unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Small files that are there whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -8,17 +9,22 @@ def write_durably(path: Path, content: bytes) -> None:
     """Put a file in the place of the one that has this name, or of none. On the disk when this returns.
 
     Raises:
-        OSError: the old one is still there.
+        OSError: this one or the old one is there, whole.
     """
     new = path.with_name(path.name + ".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        while content:
-            content = content[os.write(descriptor, content) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(new, path)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            while content:
+                content = content[os.write(descriptor, content) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(new, path)
+    except OSError:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)  # a full disk needs its room
+        raise
     sync_directory(path.parent)
 
 

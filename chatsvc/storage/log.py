@@ -1,15 +1,17 @@
-"""The log of committed and to-be-committed entries, with the hard state: the truth on this server's disk."""
+"""The log of entries, committed and not yet, with the hard state: the truth on this server's disk."""
 
-import struct
+import zlib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from struct import Struct
 from threading import Event, Lock, Thread
+from typing import Any
 
 import apsw
 import msgspec
 
-from chatsvc.replication.configs import decode_config
+from chatsvc.replication.configs import Config, decode_config
 from chatsvc.replication.entries import NO_CHAIN, Entry, EntryKind, follows, intact
 from chatsvc.replication.envelopes import EpochStart
 from chatsvc.replication.events import (
@@ -35,14 +37,14 @@ from chatsvc.storage.database import (
     translate,
     translated,
 )
-from chatsvc.storage.entries import pack, pack_epoch, unpack, unpack_epoch
+from chatsvc.storage.entries import EPOCH_BYTES, pack, pack_epoch, unpack, unpack_epoch
 from chatsvc.storage.errors import StorageDamaged, StorageError, StorageFailed
 from chatsvc.storage.files import write_durably
 from chatsvc.storage.wal import WalDamaged, synced_frames, wal_path
 
 LOG_FORMAT = 1
 
-CONFIG_FILE = "config.json"
+CONFIG_FILE = "committed.json"
 
 CHECKPOINT_BYTES = 8 << 20
 """So much in the WAL makes a checkpoint due, which a thread of its own does beside the commits."""
@@ -54,17 +56,21 @@ A checkpoint beside a busy writer never catches up with it, and the WAL starts o
 the database.
 """
 
+TAIL_ENTRIES_MAX = 4_096
+TAIL_BYTES_MAX = 4 << 20
+"""How much of the end of the log `load` hands over: so many entries with about so many bytes of payload."""
+
 _PAGE_BYTES = 4096
 
 _SCHEMA = """
 CREATE TABLE about (format INTEGER NOT NULL, dir_id BLOB NOT NULL);
 CREATE TABLE entries (log_index INTEGER PRIMARY KEY, entry BLOB NOT NULL);
 CREATE TABLE orphans (epoch BLOB, log_index INTEGER, entry BLOB NOT NULL, PRIMARY KEY (epoch, log_index)) WITHOUT ROWID;
-CREATE TABLE hard_state (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE hard_state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;  -- see _seal
 
 -- One statement is one transaction is one call into SQLite, however many entries it brings. Each call gives up
 -- Python's lock and must win it back from a busy event loop, which can take longer than the sync itself.
-CREATE VIEW batch AS SELECT 0 AS first_index, '' AS spans, x'' AS packed, 0 AS commit_index;
+CREATE VIEW batch AS SELECT 0 AS first_index, '' AS spans, x'' AS packed, x'' AS commit_index;
 CREATE TRIGGER batch_insert INSTEAD OF INSERT ON batch BEGIN
     INSERT INTO entries
         SELECT NEW.first_index + key, substr(NEW.packed, value ->> 0, value ->> 1) FROM json_each(NEW.spans);
@@ -75,17 +81,16 @@ END;
 """
 
 _APPEND = "INSERT INTO batch VALUES (?, ?, ?, ?)"
-_KEEP_ORPHANS = """
-INSERT INTO orphans SELECT substr(entry, 1, 22), log_index, entry FROM entries WHERE log_index > ?
+_KEEP_ORPHANS = f"""
+INSERT INTO orphans SELECT substr(entry, 1, {EPOCH_BYTES}), log_index, entry FROM entries WHERE log_index > ?
 ON CONFLICT (epoch, log_index) DO NOTHING
 """
+_TRUNCATE = "DELETE FROM entries WHERE log_index > ?"
 _SET = "INSERT INTO hard_state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 _READ = "SELECT log_index, entry FROM entries WHERE log_index >= ? AND log_index < ? ORDER BY log_index"
 
 _COMMIT_INDEX, _PROMISED, _CLUSTER_ID, _STARTS = "commit_index", "promised", "cluster_id", "starts"
-
-TAIL_BYTES = 4 << 20
-"""How much of the end of the log `load` hands over."""
+_NUMBER = Struct(">Q")
 
 
 class StoredLog(msgspec.Struct, frozen=True):
@@ -103,13 +108,17 @@ class StoredLog(msgspec.Struct, frozen=True):
 
 
 class LogStore:
-    """Entries and hard state in `log.db`.
+    """Entries and hard state in `log.db`, and a small file beside it that says how far it had come.
 
     All methods belong to one writer thread, except `read` and `checkpoint`, which may be called from any other
     thread at the same time. `load` comes first.
 
     When a method returns, what it wrote is on the disk: one transaction, one sync. When it raises, nothing of it was
     written; after `StorageFailed` that is unknown, and every later call raises the same again.
+
+    Attributes:
+        path: of the database.
+        last_index: of the last entry, after `load`; that entry is on the disk.
     """
 
     def __init__(self, path: Path, dir_id: bytes) -> None:
@@ -122,6 +131,7 @@ class LogStore:
         """
         self.path = path
         self.last_index = 0
+        self._starts = 0
         self._failed: StorageFailed | None = None
         self._wal_bytes_new = 0  # about so much was written to the WAL since the last checkpoint began
         self._wal_too_large = False
@@ -181,22 +191,20 @@ class LogStore:
 
     def stored_last_index(self) -> int:
         """Index of the last entry, not verified; 0 if there is none."""
-        try:
-            last: int = self._writer.execute("SELECT coalesce(max(log_index), 0) FROM entries").get
-        except apsw.Error as error:
-            raise self._noted(error, self._writer) from error
-        return last
+        last_index: int = self._get("SELECT coalesce(max(log_index), 0) FROM entries")
+        return last_index
 
     def load(self) -> StoredLog:
         """Verify the whole log.
 
         Raises:
-            StorageDamaged: an entry is altered or missing, or the log is shorter than what it says is committed.
+            StorageDamaged: an entry is altered or missing, the log is shorter than what it says is committed, or the
+                hard state or the small file is altered.
             StorageFailed: the disk can't be read.
         """
         last, chain = NO_POSITION, NO_CHAIN
         epochs: list[EpochStart] = []
-        configs = []
+        configs: list[Config] = []
         tail: deque[Entry] = deque()
         tail_bytes = 0
         try:
@@ -210,24 +218,40 @@ class LogStore:
                 last, chain = entry.position, entry.chain
                 tail.append(entry)
                 tail_bytes += len(entry.payload)
-                while tail_bytes > TAIL_BYTES and len(tail) > 1:
+                while len(tail) > TAIL_ENTRIES_MAX or (tail_bytes > TAIL_BYTES_MAX and len(tail) > 1):
                     tail_bytes -= len(tail.popleft().payload)
         except apsw.Error as error:
             raise self._noted(error, self._writer) from error
-        commit_index = hard_state.get(_COMMIT_INDEX, 0)
+        starts, commit_index = self._number(_STARTS, hard_state), self._number(_COMMIT_INDEX, hard_state)
         if commit_index > last.log_index:
             raise StorageDamaged(
                 f"{self.path} ends at entry {last.log_index}, but entry {commit_index} was committed: {HOW_TO_REPAIR}",
                 last.log_index + 1,
             )
-        promised = hard_state.get(_PROMISED)
-        self.last_index = last.log_index
+        promised = self._opened(_PROMISED, hard_state)
+        cluster_id = self._opened(_CLUSTER_ID, hard_state)
+        config_file = self._read_config_file()
+        self.last_index, self._starts = last.log_index, starts
         tidy(self._writer)
         return StoredLog(
-            hard_state.get(_CLUSTER_ID, NO_CLUSTER),
-            HardState(NO_EPOCH if promised is None else unpack_epoch(promised), commit_index, self._read_config_file()),
+            NO_CLUSTER if cluster_id is None else cluster_id,
+            HardState(NO_EPOCH if promised is None else unpack_epoch(promised), commit_index, config_file),
             LogView(last=last, last_chain=chain, epochs=tuple(epochs), configs=tuple(configs), tail=tuple(tail)),
         )
+
+    def _opened(self, key: str, hard_state: dict[str, Any]) -> bytes | None:
+        """What was sealed; None if there is nothing."""
+        value = hard_state.get(key)
+        if value is None:
+            return None
+        content = value[:-_CHECKSUM_BYTES] if isinstance(value, bytes) else b""
+        if value != _seal(key, content):
+            raise StorageDamaged(f"{key!r} in {self.path} is damaged: {HOW_TO_REPAIR}")
+        return content
+
+    def _number(self, key: str, hard_state: dict[str, Any]) -> int:
+        content = self._opened(key, hard_state)
+        return 0 if content is None else int.from_bytes(content, "big")
 
     def count_start(self) -> int:
         """Count one more start of a process on this directory.
@@ -235,20 +259,22 @@ class LogStore:
         Returns:
             How many that makes; it is on the disk.
         """
-        starts: int = self._writer.execute("SELECT value FROM hard_state WHERE key = ?", (_STARTS,)).get or 0
-        self._write(_SET, (_STARTS, starts + 1), _PAGE_BYTES)
-        return starts + 1
+        self._write(_SET, (_STARTS, _seal(_STARTS, _NUMBER.pack(self._starts + 1))), _PAGE_BYTES)
+        self._starts += 1
+        return self._starts
 
     # ---- saves
 
     def carry_out(self, operations: Sequence[Operation]) -> None:
         """Carry out what a replica wants saved: in order, in one transaction with one sync, all or nothing.
 
+        A `SaveConfigFile` follows when that is on the disk. There may be no room for it: then the file says less than
+        it could, which does no harm.
+
         Raises:
             DiskFull: nothing was written; try again when there is room.
             StorageFailed: the process must stop.
         """
-        last_index = self.last_index
         entries: list[Entry] = []
         commit_index: int | None = None
         for operation in operations:
@@ -258,40 +284,54 @@ class LogStore:
                 case SaveCommit():
                     commit_index = operation.commit_index
                 case _:
-                    break
-        else:
-            if entries:  # nearly always
-                self._append(entries, commit_index)
-                return
+                    self._carry_out_one_by_one(operations)
+                    return
+        if entries or commit_index is not None:  # nearly always: one statement does it
+            self._append(entries, commit_index)
+
+    def _carry_out_one_by_one(self, operations: Sequence[Operation]) -> None:
+        last_index = self.last_index
         config_file: SaveConfigFile | None = None
         self._write("BEGIN IMMEDIATE", (), 0)
         try:
             for operation in operations:
                 match operation:
                     case AppendEntries():
-                        self._append(list(operation.entries), None)
+                        self._append(operation.entries, None)
                     case TruncateTo():
                         self._write(_KEEP_ORPHANS, (operation.last_index,), _PAGE_BYTES)
-                        self._write("DELETE FROM entries WHERE log_index > ?", (operation.last_index,), _PAGE_BYTES)
+                        self._write(_TRUNCATE, (operation.last_index,), _PAGE_BYTES)
                         self.last_index = min(self.last_index, operation.last_index)
-                    case SavePromise():
-                        self._write(_SET, (_PROMISED, pack_epoch(operation.epoch)), _PAGE_BYTES)
                     case SaveCommit():
-                        self._write(_SET, (_COMMIT_INDEX, operation.commit_index), _PAGE_BYTES)
+                        self._append((), operation.commit_index)
+                    case SavePromise():
+                        self._set(_PROMISED, pack_epoch(operation.epoch))
                     case SaveCluster():
-                        self._write(_SET, (_CLUSTER_ID, operation.cluster_id), _PAGE_BYTES)
+                        self._set(_CLUSTER_ID, operation.cluster_id)
                     case SaveConfigFile():
                         config_file = operation
             self._write("COMMIT", (), 0)
         except BaseException:
             self.last_index = last_index
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            self._roll_back()
             raise
         if config_file is not None:
             self._write_config_file(config_file)
 
-    def _append(self, entries: list[Entry], commit_index: int | None) -> None:
+    def _roll_back(self) -> None:
+        if not self._writer.in_transaction:
+            return  # some errors have ended it already
+        try:
+            self._writer.execute("ROLLBACK")
+        except apsw.Error as error:
+            failure = StorageFailed(f"{self.path} failed ({error}): check the disk, then start again")
+            self._fail(failure)
+            raise failure from error
+
+    def _set(self, key: str, content: bytes) -> None:
+        self._write(_SET, (key, _seal(key, content)), _PAGE_BYTES)
+
+    def _append(self, entries: Sequence[Entry], commit_index: int | None) -> None:
         first_index = self.last_index + 1
         spans: list[tuple[int, int]] = []
         packed: list[bytes] = []
@@ -303,13 +343,21 @@ class LogStore:
             spans.append((offset, len(stored)))
             offset += len(stored)
         joined = packed[0] if len(packed) == 1 else b"".join(packed)
-        self._write(_APPEND, (first_index, _encode_json(spans).decode(), joined, commit_index), offset)
+        sealed = None if commit_index is None else _seal(_COMMIT_INDEX, _NUMBER.pack(commit_index))
+        self._write(_APPEND, (first_index, _encode_json(spans).decode(), joined, sealed), offset)
         self.last_index += len(entries)
 
     def orphans(self) -> list[Entry]:
-        """Entries that were truncated, by epoch and index: they were in no later primary's log."""
-        rows = self._writer.execute("SELECT log_index, entry FROM orphans ORDER BY epoch, log_index")
-        return [unpack(log_index, stored) for log_index, stored in rows]
+        """All entries that were ever truncated, by epoch and index: they were in no later primary's log.
+
+        Raises:
+            StorageDamaged, StorageFailed: they can't be read.
+        """
+        try:
+            rows = self._writer.execute("SELECT log_index, entry FROM orphans ORDER BY epoch, log_index")
+            return [self._unpacked(log_index, stored, log_index) for log_index, stored in rows]
+        except apsw.Error as error:
+            raise self._noted(error, self._writer) from error
 
     # ---- the small file beside the database, by which a database that was rolled back is recognised
 
@@ -327,7 +375,7 @@ class LogStore:
         try:
             stored = msgspec.json.decode(content, type=_StoredConfigFile)
             config = Position(unpack_epoch(bytes.fromhex(stored.epoch)), stored.log_index)
-        except (msgspec.MsgspecError, ValueError, struct.error):
+        except (msgspec.MsgspecError, ValueError):
             raise StorageDamaged(f"{self._config_file} is damaged: {HOW_TO_REPAIR}") from None
         return ConfigFile(config, stored.commit_index)
 
@@ -463,6 +511,12 @@ class LogStore:
         if self._wal_bytes_new >= CHECKPOINT_BYTES:
             self._checkpoint_due.set()
 
+    def _get(self, statement: str) -> Any:
+        try:
+            return self._writer.execute(statement).get
+        except apsw.Error as error:
+            raise self._noted(error, self._writer) from error
+
     def _check_usable(self) -> None:
         if self._failed is not None:
             raise self._failed
@@ -490,9 +544,17 @@ class LogStore:
 
 
 class _StoredConfigFile(msgspec.Struct, frozen=True):
-    epoch: str
+    epoch: str  # hexadecimal
     log_index: int
     commit_index: int
+
+
+def _seal(key: str, content: bytes) -> bytes:
+    """A value of the hard state, with a checksum: SQLite would not notice a flipped bit."""
+    return content + zlib.crc32(content, zlib.crc32(key.encode())).to_bytes(_CHECKSUM_BYTES, "big")
+
+
+_CHECKSUM_BYTES = 4
 
 
 _encode_json = msgspec.json.Encoder().encode

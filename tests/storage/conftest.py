@@ -9,15 +9,18 @@ from types import ModuleType
 
 import pytest
 
-from chatsvc.storage import NO_CHAIN, DataDirectory, EntryKind, LogEntry, chain_hash
+from chatsvc.replication.configs import ConfigContent, Mode, encode_config
+from chatsvc.replication.entries import NO_CHAIN, Entry, EntryKind, make_entry
+from chatsvc.replication.identity import Epoch, Member
+from chatsvc.storage import DataDirectory
 
-EPOCH = b"\0\0\0\7\1\2" + b"d" * 16
+EPOCH = Epoch(7, 258, b"d" * 16)
 
 
-def _load_workload() -> ModuleType:
-    """The module beside this one, which is a program of its own, too, and so in no package."""
-    name = "storage_workload"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("workload.py"))
+def _load(file: str) -> ModuleType:
+    """A module beside this one, which is a program of its own, too, and so in no package."""
+    name = f"storage_{file}"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{file}.py"))
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
@@ -25,13 +28,20 @@ def _load_workload() -> ModuleType:
     return module
 
 
-_WORKLOAD = _load_workload()
+_WORKLOAD = _load("workload")
+_SAVES = _load("saves")
 
 
 @pytest.fixture
 def workload() -> ModuleType:
     """The module `workload`."""
     return _WORKLOAD
+
+
+@pytest.fixture
+def saves() -> ModuleType:
+    """The module `saves`."""
+    return _SAVES
 
 
 @pytest.fixture
@@ -58,18 +68,33 @@ def directory(open_directory: Callable[..., DataDirectory]) -> DataDirectory:
 
 
 @pytest.fixture
-def make_entries() -> Callable[..., list[LogEntry]]:
+def make_entries() -> Callable[..., list[Entry]]:
     """Makes entries that follow `before`."""
 
-    def make(count: int, before: LogEntry | None = None, payload: bytes = b"payload") -> list[LogEntry]:
-        entries: list[LogEntry] = []
-        log_index, chain = (0, NO_CHAIN) if before is None else (before.log_index, before.chain)
+    def make(
+        count: int, before: Entry | None = None, payload: bytes = b"payload", epoch: Epoch | None = None
+    ) -> list[Entry]:
+        entries: list[Entry] = []
+        index, chain = (0, NO_CHAIN) if before is None else (before.index, before.chain)
+        epoch = epoch or (EPOCH if before is None else before.epoch)
         for _ in range(count):
-            log_index += 1
-            content = payload + b"%d" % log_index
-            chain = chain_hash(chain, log_index, EPOCH, EntryKind.OP, content)
-            entries.append(LogEntry.make(log_index, EPOCH, EntryKind.OP, content, chain))
+            index += 1
+            entries.append(make_entry(epoch, index, EntryKind.OP, payload + b"%d" % index, chain))
+            chain = entries[-1].chain
         return entries
+
+    return make
+
+
+@pytest.fixture
+def make_config() -> Callable[..., Entry]:
+    """Makes a CONFIG that follows `before`, with one server in it."""
+
+    def make(before: Entry | None = None, epoch: Epoch | None = None, reason: str = "") -> Entry:
+        index, chain = (0, NO_CHAIN) if before is None else (before.index, before.chain)
+        epoch = epoch or (EPOCH if before is None else before.epoch)
+        content = ConfigContent((b"d" * 16,), (Member(b"d" * 16, "host:1", "d"),), Mode.AVAILABLE, reason)
+        return make_entry(epoch, index + 1, EntryKind.CONFIG, encode_config(content), chain)
 
     return make
 

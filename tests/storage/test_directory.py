@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chatsvc.replication.events import LogView, SaveCluster
+from chatsvc.replication.identity import NO_CLUSTER
 from chatsvc.storage import (
     DataDirectory,
     DirectoryLocked,
@@ -16,7 +18,6 @@ from chatsvc.storage import (
     DiskFull,
     NewerFormat,
     StorageDamaged,
-    WrongCluster,
     directory,
     log,
     state,
@@ -26,19 +27,27 @@ from chatsvc.storage.wal import wal_path
 Open = Callable[..., DataDirectory]
 
 
-def test_a_new_directory_has_random_identities_that_stay(open_directory: Open, tmp_path: Path) -> None:
+def test_a_new_directory_has_a_random_identity_that_stays(open_directory: Open, tmp_path: Path) -> None:
     first, other = open_directory(), open_directory(tmp_path / "other")
-    identities = first.dir_id, first.cluster_id
-    assert [len(identity) for identity in identities] == [16, 16]
-    assert len({*identities, other.dir_id, other.cluster_id}) == 4
+    assert [len(made.dir_id) for made in (first, other)] == [16, 16]
+    assert first.dir_id != other.dir_id
     first.close()
-    again = open_directory()
-    assert (again.dir_id, again.cluster_id) == identities
+    assert open_directory().dir_id == first.dir_id
 
 
-def test_given_identities_are_taken(open_directory: Open) -> None:
-    made = open_directory(new_dir_id=b"d" * 16, new_cluster_id=b"c" * 16)
-    assert (made.dir_id, made.cluster_id) == (b"d" * 16, b"c" * 16)
+def test_a_given_identity_is_taken(open_directory: Open) -> None:
+    made = open_directory(new_dir_id=b"d" * 16)
+    assert made.dir_id == b"d" * 16
+    made.close()
+    assert open_directory(new_dir_id=b"e" * 16).dir_id == b"d" * 16, "only by a new one"
+
+
+def test_a_new_directory_belongs_to_no_cluster_until_told(open_directory: Open) -> None:
+    made = open_directory()
+    assert made.log.load().cluster_id == NO_CLUSTER
+    made.log.carry_out([SaveCluster(b"\xab" * 16)])
+    made.close()
+    assert open_directory().log.load().cluster_id == b"\xab" * 16
 
 
 def test_only_its_owner_may_enter_a_new_directory(open_directory: Open, tmp_path: Path) -> None:
@@ -79,14 +88,6 @@ sys.stdin.readline()
             os.kill(child, signal.SIGKILL)
 
 
-def test_another_cluster_s_directory_is_refused(open_directory: Open) -> None:
-    made = open_directory(new_cluster_id=b"\xab" * 16)
-    made.close()
-    with pytest.raises(WrongCluster, match="belongs to cluster abababab, not to 01010101: use another directory"):
-        open_directory(expected_cluster_id=b"\1" * 16)
-    open_directory(expected_cluster_id=b"\xab" * 16)
-
-
 def test_a_directory_of_a_newer_format_is_refused(open_directory: Open) -> None:
     made = open_directory()
     made.close()
@@ -107,14 +108,16 @@ def test_a_database_of_a_newer_format_is_refused(
         open_directory()
 
 
-def test_a_missing_directory_is_made_only_to_found_a_cluster(open_directory: Open, tmp_path: Path) -> None:
+def test_a_missing_directory_is_made_only_if_that_is_wanted(open_directory: Open, tmp_path: Path) -> None:
     with pytest.raises(DirectoryUnusable, match="No such file or directory"):
-        open_directory(tmp_path / "none", found=False)
+        open_directory(tmp_path / "none", make=False)
     assert not (tmp_path / "none").exists()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DirectoryUnusable, match="is empty"):
-        open_directory(tmp_path / "empty", found=False)
-    open_directory(tmp_path / "empty")
+    with pytest.raises(DirectoryUnusable, match="is no data directory: use the right one"):
+        open_directory(tmp_path / "empty", make=False)
+    made = open_directory(tmp_path / "empty")
+    made.close()
+    assert open_directory(tmp_path / "empty", make=False).dir_id == made.dir_id
 
 
 def test_a_directory_with_other_files_is_left_alone(open_directory: Open, tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_a_disk_without_room_for_a_new_directory_is_full_and_later_is_not(
         open_directory(path / "data")
     subprocess.run(["mount", "-o", "remount,size=8m", str(path)], check=True)
     made = open_directory(path / "data")
-    assert made.log.load().last_index == 0
+    assert made.log.load().view == LogView()
 
 
 @pytest.mark.parametrize("name", ["log.db", "state.db"])
@@ -206,7 +209,7 @@ def test_a_log_that_was_rolled_back_behind_the_state_is_noticed(open_directory: 
         open_directory()
 
 
-@pytest.mark.parametrize("step", ["_write_identity", "LogStore.create", "StateStore.create", "_sync_directory"])
+@pytest.mark.parametrize("step", ["_write_identity", "LogStore.create", "StateStore.create", "sync_directory"])
 def test_a_directory_whose_making_was_interrupted_is_made_again(
     open_directory: Open, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -234,5 +237,5 @@ def test_a_directory_whose_making_was_interrupted_is_made_again(
             open_directory()
     assert calls == 1
     made = open_directory()
-    assert made.log.load().last_index == 0
+    assert made.log.load().view == LogView()
     assert made.state.load().applied_index == 0

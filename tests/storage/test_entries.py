@@ -1,15 +1,14 @@
-import struct
-
 import pytest
 
-from chatsvc.storage import NO_CHAIN, EntryKind, LogEntry, chain_hash, follows, intact
-from chatsvc.storage.entries import pack, unpack
+from chatsvc.replication.entries import NO_CHAIN, Entry, EntryKind, follows, intact, make_entry
+from chatsvc.replication.identity import Epoch
+from chatsvc.storage.entries import EPOCH_BYTES, pack, pack_epoch, unpack, unpack_epoch
 
-EPOCH = bytes(range(22))
+EPOCH = Epoch(1 << 40, 0xFFFE, bytes(range(16)))
 
 
-def entry(payload: bytes = b"payload") -> LogEntry:
-    return LogEntry.make(3, EPOCH, EntryKind.OP, payload, chain_hash(NO_CHAIN, 3, EPOCH, EntryKind.OP, payload))
+def entry(payload: bytes = b"payload") -> Entry:
+    return make_entry(EPOCH, 3, EntryKind.OP, payload, NO_CHAIN)
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(100_000)], ids=["empty", "one byte", "large"])
@@ -19,6 +18,7 @@ def test_an_entry_survives_being_stored(payload: bytes) -> None:
     assert intact(stored)
     assert follows(stored, NO_CHAIN)
     assert isinstance(stored.kind, EntryKind)
+    assert isinstance(stored.epoch, Epoch)
 
 
 def test_every_flipped_bit_of_a_stored_entry_is_noticed() -> None:
@@ -42,6 +42,19 @@ def test_an_entry_after_another_one_is_noticed() -> None:
     assert not follows(entry(), b"another chain ha")
 
 
-def test_a_stored_entry_that_is_cut_off_is_no_entry() -> None:
-    with pytest.raises(struct.error):
-        unpack(3, pack(entry())[:20])
+@pytest.mark.parametrize("stored", [b"", pack(entry())[:20], "text", 7], ids=["empty", "cut off", "text", "number"])
+def test_what_has_no_header_is_no_entry(stored: bytes) -> None:
+    with pytest.raises(ValueError, match="no header of an entry"):
+        unpack(3, stored)
+
+
+def test_a_stored_entry_begins_with_its_epoch() -> None:
+    assert pack(entry())[:EPOCH_BYTES] == pack_epoch(EPOCH)
+    assert unpack_epoch(pack_epoch(EPOCH)) == EPOCH
+    with pytest.raises(ValueError, match="no epoch"):
+        unpack_epoch(pack_epoch(EPOCH)[:-1])
+
+
+def test_stored_epochs_are_ordered_as_epochs_are() -> None:
+    epochs = [Epoch(counter, lot, bytes([who]) * 16) for counter in (1, 255, 256) for lot in (0, 256) for who in (1, 2)]
+    assert sorted(map(pack_epoch, epochs)) == [pack_epoch(epoch) for epoch in epochs]

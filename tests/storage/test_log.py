@@ -9,22 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
+import msgspec
 import pytest
 
-from chatsvc.storage import (
-    NO_CHAIN,
-    NO_EPOCH,
-    DataDirectory,
-    DiskFull,
-    LogEntry,
-    LogStore,
-    StorageDamaged,
-    StorageFailed,
-    log,
-)
+import chatsvc
+from chatsvc.replication.entries import Entry
+from chatsvc.replication.events import AppendEntries, HardState, LogView, SaveCommit
+from chatsvc.replication.identity import NO_CLUSTER, Epoch
+from chatsvc.replication.log import view_of
+from chatsvc.storage import DataDirectory, DiskFull, LogStore, StorageDamaged, StorageFailed, StoredLog, log
 from chatsvc.storage.wal import wal_path
 
-Entries = Callable[..., list[LogEntry]]
+Config = Callable[..., Entry]
+Entries = Callable[..., list[Entry]]
 Open = Callable[..., DataDirectory]
 
 HAS_STRACE = shutil.which("strace") is not None and (
@@ -33,35 +30,87 @@ HAS_STRACE = shutil.which("strace") is not None and (
 needs_strace = pytest.mark.skipif(not HAS_STRACE, reason="strace is missing or not permitted")
 
 
+def append(store: LogStore, entries: list[Entry], commit_index: int | None = None) -> None:
+    """Save entries as a replica does."""
+    commit = [] if commit_index is None else [SaveCommit(commit_index)]
+    store.carry_out([AppendEntries(tuple(entries)), *commit])
+
+
 def test_a_new_log_is_empty(open_directory: Open) -> None:
-    summary = open_directory().log.load()
-    assert (summary.first_index, summary.last_index, summary.commit_index) == (1, 0, 0)
-    assert (summary.last_chain, summary.last_epoch) == (NO_CHAIN, NO_EPOCH)
+    assert open_directory().log.load() == StoredLog(NO_CLUSTER, HardState(), LogView())
 
 
 def test_what_was_appended_is_there_after_a_restart(open_directory: Open, make_entries: Entries) -> None:
     entries = make_entries(7)
     directory = open_directory()
     directory.log.load()
-    directory.log.append(entries[:1])
-    directory.log.append(entries[1:6], 4)
-    directory.log.append(entries[6:])
+    append(directory.log, entries[:1])
+    append(directory.log, entries[1:6], 4)
+    append(directory.log, entries[6:])
+    assert directory.log.last_index == 7
     directory.close()
     reopened = open_directory().log
-    summary = reopened.load()
-    assert (summary.first_index, summary.last_index, summary.commit_index) == (1, 7, 4)
-    assert (summary.last_chain, summary.last_epoch) == (entries[-1].chain, entries[-1].epoch)
+    assert reopened.stored_last_index() == 7
+    assert reopened.load() == StoredLog(NO_CLUSTER, HardState(commit_index=4), view_of(entries))
+    assert reopened.last_index == 7
     assert reopened.read(1, 8, 1 << 20) == entries
 
 
-def test_hard_state_is_there_after_a_restart(open_directory: Open) -> None:
+# ---- what a replica is told at its start
+
+
+@pytest.fixture
+def varied(make_entries: Entries, make_config: Config) -> list[Entry]:
+    """Entries of three epochs, with CONFIGs at their starts and in the middle of the last one."""
+    founded = make_config(reason="founded")
+    entries = [founded, *make_entries(4, founded)]
+    for counter in (8, 12):
+        epoch = Epoch(counter, 1, bytes([counter]) * 16)
+        entries.append(make_config(entries[-1], epoch, "elected"))
+        entries += make_entries(5, entries[-1])
+    entries.append(make_config(entries[-1], reason="grows"))
+    return entries + make_entries(4, entries[-1])
+
+
+def test_epochs_configs_and_the_end_are_what_the_entries_say(open_directory: Open, varied: list[Entry]) -> None:
     directory = open_directory()
     directory.log.load()
-    directory.log.set_hard_state("promised", b"epoch")
-    directory.log.set_hard_state("promised", b"\0later epoch")
-    directory.log.set_hard_state("starts", 3)
+    append(directory.log, varied)
     directory.close()
-    assert open_directory().log.load().hard_state == {"promised": b"\0later epoch", "starts": 3}
+    view = open_directory().log.load().view
+    assert view == view_of(varied)
+    assert [start.first_index for start in view.epochs] == [1, 6, 12]
+    assert [config.index for config in view.configs] == [1, 6, 12, 18]
+
+
+@pytest.mark.parametrize(
+    ("entries_max", "bytes_max", "expected"),
+    [
+        pytest.param(5, 1 << 20, 5, id="by their number"),
+        pytest.param(100, 27, 3, id="by their size"),
+        pytest.param(100, 0, 1, id="never less than the last one"),
+        pytest.param(22, 1 << 20, 22, id="all of them"),
+    ],
+)
+def test_only_the_newest_entries_are_handed_over(
+    open_directory: Open,
+    varied: list[Entry],
+    monkeypatch: pytest.MonkeyPatch,
+    entries_max: int,
+    bytes_max: int,
+    expected: int,
+) -> None:
+    monkeypatch.setattr(log, "TAIL_ENTRIES_MAX", entries_max)
+    monkeypatch.setattr(log, "TAIL_BYTES_MAX", bytes_max)
+    directory = open_directory()
+    directory.log.load()
+    append(directory.log, varied)
+    directory.close()
+    view = open_directory().log.load().view
+    assert view == msgspec.structs.replace(view_of(varied), tail=tuple(varied[-expected:]))
+
+
+# ---- reading
 
 
 @pytest.mark.parametrize(
@@ -80,30 +129,15 @@ def test_hard_state_is_there_after_a_restart(open_directory: Open) -> None:
 def test_reading_gives_a_range_of_about_so_many_bytes(
     directory: DataDirectory, make_entries: Entries, first: int, end: int, bytes_max: int, expected: list[int]
 ) -> None:
-    directory.log.append(make_entries(10))
-    assert [entry.log_index for entry in directory.log.read(first, end, bytes_max)] == list(expected)
-
-
-def test_a_truncated_log_goes_on_from_there(open_directory: Open, make_entries: Entries) -> None:
-    entries = make_entries(6)
-    others = make_entries(3, entries[3], b"another")
-    directory = open_directory()
-    directory.log.load()
-    directory.log.append(entries, 3)
-    directory.log.truncate(5)
-    assert directory.log.read(1, 9, 1 << 20) == entries[:4]
-    directory.log.append(others)
-    directory.close()
-    reopened = open_directory().log
-    assert reopened.load().last_index == 7
-    assert reopened.read(1, 9, 1 << 20) == entries[:4] + others
+    append(directory.log, make_entries(10))
+    assert [entry.index for entry in directory.log.read(first, end, bytes_max)] == list(expected)
 
 
 def test_entries_are_read_in_another_thread_while_others_are_appended(
     directory: DataDirectory, make_entries: Entries
 ) -> None:
     entries = make_entries(300)
-    directory.log.append(entries[:1])
+    append(directory.log, entries[:1])
     wrong: list[object] = []
     stop = Event()
 
@@ -116,7 +150,7 @@ def test_entries_are_read_in_another_thread_while_others_are_appended(
     reader = Thread(target=read)
     reader.start()
     for entry in entries[1:]:
-        directory.log.append([entry])
+        append(directory.log, [entry])
     stop.set()
     reader.join()
     assert wrong == []
@@ -133,7 +167,7 @@ def test_the_wal_stays_bounded_while_a_checkpoint_runs_beside_the_commits(
     monkeypatch.setattr(log, "WAL_BYTES_MAX", 1 << 20)
     entries = make_entries(300, payload=bytes(50_000))
     for entry in entries:
-        directory.log.append([entry])
+        append(directory.log, [entry])
     assert wal_path(directory.log.path).stat().st_size < 8 << 20, "15 MB were written"
     assert directory.log.read(299, 301, 1 << 20) == entries[298:]
 
@@ -143,13 +177,13 @@ def test_a_reader_in_the_middle_does_not_hold_up_appending_or_checkpoints(
 ) -> None:
     monkeypatch.setattr(log, "WAL_BYTES_MAX", 1)
     entries = make_entries(20)
-    directory.log.append(entries[:10])
+    append(directory.log, entries[:10])
     with sqlite3.connect(f"file:{directory.log.path}?mode=ro", uri=True) as other:
         rows = other.execute("SELECT log_index FROM entries")
         next(rows)
         for entry in entries[10:]:
             directory.log.checkpoint()
-            directory.log.append([entry])
+            append(directory.log, [entry])
         assert len(rows.fetchall()) == 9
     other.close()
     assert directory.log.read(1, 21, 1 << 20) == entries
@@ -184,7 +218,7 @@ def test_damage_to_an_entry_is_found_at_start(
 ) -> None:
     directory = open_directory()
     directory.log.load()
-    directory.log.append(make_entries(10), 9)
+    append(directory.log, make_entries(10), 9)
     directory.close()
     damaged_row(directory.log.path, statement)
     reopened = open_directory()
@@ -195,14 +229,14 @@ def test_damage_to_an_entry_is_found_at_start(
 
 def test_damage_found_while_reading_stops_the_store(directory: DataDirectory, make_entries: Entries) -> None:
     entries = make_entries(11)
-    directory.log.append(entries[:10])
+    append(directory.log, entries[:10])
     damaged_row(directory.log.path, "UPDATE entries SET entry = flip(entry, 50) WHERE log_index = 4")
     assert directory.log.read(6, 11, 1 << 20) == entries[5:10]
     with pytest.raises(StorageDamaged, match="entry 4 ") as caught:
         directory.log.read(2, 11, 1 << 20)
     assert caught.value.log_index == 4
     with pytest.raises(StorageFailed):
-        directory.log.append(entries[10:])
+        append(directory.log, entries[10:])
 
 
 def test_a_log_that_is_no_database_is_refused(open_directory: Open) -> None:
@@ -214,13 +248,13 @@ def test_a_log_that_is_no_database_is_refused(open_directory: Open) -> None:
 
 
 @pytest.fixture
-def killed_wal(open_directory: Open, make_entries: Entries) -> tuple[Path, list[LogEntry]]:
+def killed_wal(open_directory: Open, make_entries: Entries) -> tuple[Path, list[Entry]]:
     """A log as a killed process leaves it: ten entries, all of them in the WAL."""
     directory = open_directory()
     directory.log.load()
     entries = make_entries(10)
     for entry in entries:
-        directory.log.append([entry])
+        append(directory.log, [entry])
     path = directory.log.path
     saved = path.read_bytes(), wal_path(path).read_bytes()
     directory.close()
@@ -229,7 +263,7 @@ def killed_wal(open_directory: Open, make_entries: Entries) -> tuple[Path, list[
     return path, entries
 
 
-def test_what_is_only_in_the_wal_is_found(killed_wal: tuple[Path, list[LogEntry]], open_directory: Open) -> None:
+def test_what_is_only_in_the_wal_is_found(killed_wal: tuple[Path, list[Entry]], open_directory: Open) -> None:
     _, entries = killed_wal
     directory = open_directory()
     directory.log.load()
@@ -237,7 +271,7 @@ def test_what_is_only_in_the_wal_is_found(killed_wal: tuple[Path, list[LogEntry]
 
 
 def test_a_flipped_bit_anywhere_in_a_synced_part_of_the_wal_is_found(
-    killed_wal: tuple[Path, list[LogEntry]], open_directory: Open
+    killed_wal: tuple[Path, list[Entry]], open_directory: Open
 ) -> None:
     path, _ = killed_wal
     whole = wal_path(path).read_bytes()
@@ -255,13 +289,13 @@ def test_a_flipped_bit_anywhere_in_a_synced_part_of_the_wal_is_found(
 
 
 def test_a_last_transaction_that_is_half_written_was_never_acknowledged(
-    killed_wal: tuple[Path, list[LogEntry]], open_directory: Open
+    killed_wal: tuple[Path, list[Entry]], open_directory: Open
 ) -> None:
     path, entries = killed_wal
     whole = wal_path(path).read_bytes()
     wal_path(path).write_bytes(whole[:-2_000])
     directory = open_directory()
-    assert directory.log.load().last_index == 9
+    assert directory.log.load().view.last.log_index == 9
     assert directory.log.read(1, 11, 1 << 20) == entries[:9]
 
 
@@ -284,65 +318,97 @@ def test_a_wal_cut_off_in_the_middle_is_found_if_what_is_lost_was_in_the_state(
 
 # ---- a failing disk
 
-_APPENDER = """
+_SAVER = """
 import sys
 from pathlib import Path
-from chatsvc.storage import *
+from chatsvc.replication.entries import EntryKind, make_entry
+from chatsvc.replication.events import *
+from chatsvc.replication.identity import Epoch, Position
+from chatsvc.storage import LogStore, StorageError
 store = LogStore(Path(sys.argv[1]), bytes(16))
-summary = store.load()
-index, chain, wanted = summary.last_index, summary.last_chain, int(sys.argv[2])
+store.load()
+wanted, kind = int(sys.argv[2]), sys.argv[3]
+epoch, chain = Epoch(1, 2, bytes(16)), bytes(16)
 print("ready", flush=True)
 sys.stdin.readline()
 failures = 0
-while index < wanted and failures < 3:
-    payload = b"payload %d" % (index + 1)
-    next_chain = chain_hash(chain, index + 1, NO_EPOCH, EntryKind.OP, payload)
+while (index := store.last_index + 1) <= wanted and failures < 3:
+    entry = make_entry(epoch, index, EntryKind.OP, b"payload %d" % index, chain)
+    operations = [AppendEntries((entry,)), SaveCommit(index - 1)]
+    if kind != "append":
+        operations = [TruncateTo(index - 1), SavePromise(epoch), *operations, SaveCluster(bytes(16))]
+    if kind == "file":
+        operations.insert(2, SaveConfigFile(Position(epoch, 1), index))
     try:
-        store.append([LogEntry.make(index + 1, NO_EPOCH, EntryKind.OP, payload, next_chain)], index)
+        store.carry_out(operations)
     except StorageError as error:
         failures += 1
         print(type(error).__name__, str(error), flush=True)
     else:
-        index, chain = index + 1, next_chain
+        chain = entry.chain
         print(index, flush=True)
 sys.stdin.readline()
 """
 
 
-def appender(path: Path, count: int, *prefix: str) -> "subprocess.Popen[str]":
+def saver(path: Path, count: int, kind: str, *prefix: str) -> "subprocess.Popen[str]":
     LogStore.create(path, bytes(16))
-    command = [*prefix, sys.executable, "-c", _APPENDER, str(path), str(count)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [*prefix, sys.executable, "-c", _SAVER, str(path), str(count), kind]
+    environment = {**os.environ, "PYTHONPATH": str(Path(chatsvc.__file__).parents[1])}  # the same code as here
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-@needs_strace
-def test_every_append_is_synced_before_it_is_acknowledged(tmp_path: Path) -> None:
+def traced_saves(tmp_path: Path, kind: str, calls: str) -> list[list[str]]:
+    """Those system calls of 25 saves, one list for each, up to the one that acknowledges it."""
     trace = tmp_path / "trace"
-    options = ["-f", "-o", str(trace), "-e", "trace=fdatasync,fsync,write"]
-    with appender(tmp_path / "log.db", 25, "strace", *options) as process:
+    options = ["-f", "-y", "-o", str(trace), "-e", f"trace=write,{calls}"]
+    with saver(tmp_path / "log.db", 25, kind, "strace", *options) as process:
         process.communicate("\n\n", timeout=50)
-    calls = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines() if "(" in line]
-    started = next(number for number, call in enumerate(calls) if call.startswith('write(1, "ready'))
-    synced = 0
-    acknowledged = 0
-    for call in calls[started + 1 :]:
-        if call.startswith(("fdatasync", "fsync")):
-            synced += 1
-        elif re.match(r'write\(1, "\d', call):
-            assert synced >= 1, f"append {acknowledged + 1} was acknowledged without a sync"
-            acknowledged, synced = acknowledged + 1, 0
-    assert acknowledged == 25
+    saves: list[list[str]] = [[]]
+    for line in trace.read_text().splitlines():
+        call = line.split(maxsplit=1)[1]
+        if re.match(r'write\(1[^"]*"(ready|\d)', call):
+            saves.append([])
+        elif not call.startswith("write("):
+            saves[-1].append(call)
+    assert len(saves) == 27
+    return saves[1:-1]
 
 
 @needs_strace
+@pytest.mark.parametrize("kind", ["append", "mixed"])
+def test_every_save_is_synced_once_before_it_is_acknowledged(tmp_path: Path, kind: str) -> None:
+    first, *others = traced_saves(tmp_path, kind, "fdatasync,fsync")
+    assert len(first) >= 1
+    for number, calls in enumerate(others, 2):
+        assert len(calls) == 1, f"save {number}"
+        assert "log.db-wal" in calls[0]
+
+
+@needs_strace
+def test_the_small_file_is_written_after_the_database_has_what_it_speaks_of(tmp_path: Path) -> None:
+    for calls in traced_saves(tmp_path, "file", "fdatasync,fsync,rename,openat")[1:]:
+        names = [re.findall(r"[\w.-]*log\.db-wal|committed\.json(?:\.new)?|" + tmp_path.name, call) for call in calls]
+        assert [(call.split("(")[0], name[-1]) for call, name in zip(calls, names, strict=True)] == [
+            ("fdatasync", "log.db-wal"),
+            ("openat", "committed.json.new"),
+            ("fsync", "committed.json.new"),
+            ("rename", "committed.json"),
+            ("openat", tmp_path.name),
+            ("fsync", tmp_path.name),
+        ]
+
+
+@needs_strace
+@pytest.mark.parametrize("kind", ["append", "mixed"])
 @pytest.mark.parametrize(
     "fault",
     ["fdatasync:error=EIO:when=20", "pwrite64:error=EIO:when=60"],
     ids=["sync fails once", "write fails once"],
 )
-def test_after_one_failure_of_the_disk_the_store_never_works_again(tmp_path: Path, fault: str) -> None:
+def test_after_one_failure_of_the_disk_the_store_never_works_again(tmp_path: Path, fault: str, kind: str) -> None:
     options = ["-f", "-o", os.devnull, "-e", f"inject={fault}"]
-    with appender(tmp_path / "log.db", 100, "strace", *options) as process:
+    with saver(tmp_path / "log.db", 100, kind, "strace", *options) as process:
         output, _ = process.communicate("\n\n", timeout=50)
     lines = output.splitlines()[1:]
     acknowledged = [line for line in lines if line.isdigit()]
@@ -350,18 +416,18 @@ def test_after_one_failure_of_the_disk_the_store_never_works_again(tmp_path: Pat
     failure = f"StorageFailed {tmp_path}/log.db failed (disk I/O error): check the disk, then start again"
     assert lines[len(acknowledged) :] == [failure] * 3
     store = LogStore(tmp_path / "log.db", bytes(16))
-    assert store.load().last_index >= len(acknowledged)
+    assert store.load().view.last.log_index >= len(acknowledged)
     store.close()
 
 
 # ---- a full disk
 
 
-def append_until_full(store: LogStore, entries: list[LogEntry]) -> int:
+def append_until_full(store: LogStore, entries: list[Entry]) -> int:
     """How many fit."""
     for count, entry in enumerate(entries):
         try:
-            store.append([entry])
+            append(store, [entry])
         except DiskFull:
             return count
     return len(entries)
@@ -389,14 +455,14 @@ def test_a_full_disk_refuses_appends_until_there_is_room(
     assert 10 < written < 200
     for _ in range(3):
         with pytest.raises(DiskFull, match=f"the disk of {path} is full: free some space"):
-            directory.log.append(entries[written : written + 1])
+            append(directory.log, entries[written : written + 1])
     assert directory.log.read(1, 1_000, 1 << 30) == entries[:written]
     ballast.unlink()
-    directory.log.append(entries[written : written + 5])
+    append(directory.log, entries[written : written + 5])
     assert directory.log.read(1, 1_000, 1 << 30) == entries[: written + 5]
     directory.close()
     reopened = open_directory(path).log
-    assert reopened.load().last_index == written + 5
+    assert reopened.load().view.last.log_index == written + 5
 
 
 def test_a_checkpoint_without_room_is_no_failure(
@@ -406,11 +472,11 @@ def test_a_checkpoint_without_room_is_no_failure(
     directory = open_directory(small / "data")
     directory.log.load()
     entries = make_entries(61, payload=bytes(20_000))
-    directory.log.append(entries[:60])
+    append(directory.log, entries[:60])
     fill(small / "ballast")
     directory.log.checkpoint()
     assert directory.log.read(1, 100, 1 << 30) == entries[:60]
     (small / "ballast").unlink()
-    directory.log.append(entries[60:])
+    append(directory.log, entries[60:])
     directory.log.checkpoint()
     assert directory.log.read(1, 100, 1 << 30) == entries

@@ -14,7 +14,10 @@ import msgspec
 
 from chatsvc.domain.commands import AdvanceCursors, Command, DeleteAccount, OpenSession, RetireClient, Sends
 from chatsvc.domain.state import ChatState
-from chatsvc.storage import DataDirectory, EntryKind, LogEntry, StateSnapshot, chain_hash
+from chatsvc.replication.entries import EntryKind, make_entry
+from chatsvc.replication.events import AppendEntries, SaveCommit
+from chatsvc.replication.identity import Epoch
+from chatsvc.storage import DataDirectory, StateSnapshot
 
 NAMES = ["alice", "Bob", "carol", "dörte", "EVE", "李"]
 TEXTS = ["hello", "nul \0 inside", "\0", "😀" * 1_500, "\u2028\ufeff\uffff", "x" * 1_501, "", "quote ' \" \\ [1]"]
@@ -30,12 +33,6 @@ def encode(time_us: int, commands: list[Command]) -> bytes:
 def decode(payload: bytes) -> tuple[int, list[Command]]:
     """What `encode` was given."""
     return _decode(payload)
-
-
-def make_entry(log_index: int, epoch: bytes, payload: bytes, previous_chain: bytes) -> LogEntry:
-    """The next entry of a log."""
-    chain = chain_hash(previous_chain, log_index, epoch, EntryKind.OP, payload)
-    return LogEntry.make(log_index, epoch, EntryKind.OP, payload, chain)
 
 
 def random_commands(rng: random.Random, state: ChatState) -> Iterator[Command]:
@@ -70,24 +67,24 @@ class Replica:
 
     def __init__(self, directory: DataDirectory) -> None:
         self.directory = directory
-        summary = directory.log.load()
+        view = directory.log.load().view
         loaded = directory.state.load()
         store = directory.state
         self.state = ChatState(
             loaded.accounts, store.conversations, store.clients, loaded.next_account_id, loaded.digest
         )
         self.applied_index, self.time_us = loaded.applied_index, loaded.last_time_us
-        self.chain = summary.last_chain
-        self.epoch = b"\0\0\0\1\0\0" + directory.dir_id
-        while self.applied_index < summary.last_index:
-            for entry in directory.log.read(self.applied_index + 1, summary.last_index + 1, 5_000):
-                self._apply(entry.log_index, *decode(entry.payload))
+        self.chain = view.last_chain
+        self.epoch = Epoch(1, 0, directory.dir_id)
+        while self.applied_index < view.last.log_index:
+            for entry in directory.log.read(self.applied_index + 1, view.last.log_index + 1, 5_000):
+                self._apply(entry.index, *decode(entry.payload))
 
     def carry_out(self, commands: list[Command]) -> int:
         """Put commands into the log, then into the state. Returns the log index."""
         log_index, time_us = self.applied_index + 1, self.time_us + 1
-        entry = make_entry(log_index, self.epoch, encode(time_us, commands), self.chain)
-        self.directory.log.append([entry], self.applied_index)
+        entry = make_entry(self.epoch, log_index, EntryKind.OP, encode(time_us, commands), self.chain)
+        self.directory.log.carry_out([AppendEntries((entry,)), SaveCommit(self.applied_index)])
         self.chain = entry.chain
         self._apply(log_index, time_us, commands)
         return log_index
