@@ -41,7 +41,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
         advertise: host:port that clients and servers are told; None: the one it listens on.
         name: label for people; None: the advertised address.
         insecure: whether it may listen beyond loopback although nothing is encrypted and nobody proves who they are.
-        join: addresses of servers of the cluster to join, host:port; empty: an empty directory founds a new cluster.
+        found: whether an empty directory founds a new cluster.
+        join: addresses of servers of the cluster, host:port, besides those that the directory knows.
         isolated_promotion_s: silence after which a server acts alone; None: never.
         timers: of replication; the same on all servers of a cluster.
         sessions_max: most sessions at once.
@@ -54,6 +55,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     advertise: str | None = None
     name: str | None = None
     insecure: bool = False
+    found: bool = True
     join: tuple[str, ...] = ()
     isolated_promotion_s: float | None = None
     timers: Timers = Timers()
@@ -137,6 +139,12 @@ class Server:
             )
         if settings.advertise is not None:
             split_address(settings.advertise)
+        least_s = settings.timers.evict / 1_000
+        if settings.isolated_promotion_s is not None and settings.isolated_promotion_s <= least_s:
+            raise StartError(
+                f"isolated promotion after {settings.isolated_promotion_s:g} s is too soon: "
+                f"more than {least_s:g} s, so that a server that was dropped has noticed it"
+            )
         self._directory = DataDirectory.open(settings.data_dir)
         try:
             await self._start(host, port)
@@ -158,7 +166,7 @@ class Server:
             else int(settings.isolated_promotion_s * 1_000),
         )
         node_settings = NodeSettings(
-            settings.name or self.address, self.address, found=not settings.join, replication=replication
+            settings.name or self.address, self.address, found=settings.found, replication=replication
         )
         node = Node(self._directory, node_settings, self._on_failure)
         self.node = node
