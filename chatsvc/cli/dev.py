@@ -24,6 +24,9 @@ start NAME    start it again, with the same command and directory
 pause NAME    freeze it (SIGSTOP); resume NAME lets it go on
 help, quit"""
 
+_ONLY_ALONE = ("serving on", "chat, in another", "stop with")
+"""Beginnings of what a server says to somebody who runs it alone."""
+
 
 @click.command(short_help="Run a whole cluster on this machine.")
 @option(
@@ -218,8 +221,8 @@ class _Cluster:
         server.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "chatsvc", "serve", *server.arguments),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
             env=_environment(),
             start_new_session=True,  # Ctrl-C is for this process; the servers are told in their turn
         )
@@ -227,9 +230,11 @@ class _Cluster:
 
     async def _watch(self, server: _Server, process: asyncio.subprocess.Process) -> None:
         """Show what a server says, and that it has ended if nobody asked for that."""
-        assert process.stderr is not None
-        async for line in process.stderr:
-            self._print(f"{server.name}: {harmless(line.decode(errors='replace').rstrip())}")
+        assert process.stdout is not None
+        async for line in process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            if not text.startswith(_ONLY_ALONE):
+                self._print(f"{server.name}: {harmless(text)}")
         exit_status = await process.wait()
         if not server.expected_to_end:
             self._print(f"{server.name} has ended with exit status {exit_status}")

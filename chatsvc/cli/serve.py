@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chatsvc.cli.options import Addresses, SecondsOrNever, option
+from chatsvc.cli.render import harmless
 
 if TYPE_CHECKING:
     from chatsvc.server import Server
@@ -117,7 +118,7 @@ def serve(
         isolated_promotion_s=isolated_promotion_s,
         sessions_max=max_sessions,
     )
-    run(settings, _say_how_to_connect)
+    run(settings, _Sayer().say)
 
 
 def _checked_address(address: str, parameter: str) -> tuple[str, int]:
@@ -135,18 +136,30 @@ def default_data_dir(port: int) -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "chatsvc" / str(port)
 
 
-def _say_how_to_connect(server: "Server") -> None:
+class _Sayer:
+    """Says what the server is doing, and how to connect when it serves for the first time."""
+
+    def __init__(self) -> None:
+        self._has_said_how = False
+
+    def say(self, server: "Server", condition: str) -> None:
+        """One line for each new condition; a reader that is gone is no reason to stop serving."""
+        lines = [condition]
+        if not self._has_said_how and not condition.startswith("waiting"):
+            self._has_said_how = True
+            lines = [f"serving on {server.address}, data in {server.settings.data_dir}", condition]
+            if condition.startswith("primary"):
+                lines.append(f"chat, in another terminal:  {_how_to_connect(server.address)}")
+            lines.append("stop with Ctrl-C")
+        try:
+            print("\n".join(map(harmless, lines)), flush=True)
+        except OSError:
+            pass
+
+
+def _how_to_connect(address: str) -> str:
     command = f"{_own_name()} connect --user alice"
-    if server.address not in _FOUND_BY_DEFAULT:
-        command += f" --server {server.address}"
-    if server.settings.found:
-        rest = f"chat, in another terminal:  {command}"
-    else:
-        rest = f"backup of the cluster at {', '.join(server.settings.join)}"
-    try:
-        print(f"serving on {server.address}, data in {server.settings.data_dir}\n{rest}\nstop with Ctrl-C", flush=True)
-    except OSError:
-        pass  # nobody reads it; the server serves all the same
+    return command if address in _FOUND_BY_DEFAULT else f"{command} --server {address}"
 
 
 def _own_name() -> str:

@@ -76,6 +76,8 @@ class Node:
         self._machine: Machine
         self._host: Host
         self._on_serving: Callable[[bool], None] = lambda serving: None
+        self._on_condition: Callable[[str], None] = lambda condition: None
+        self._condition = ""
         self._failure: Exception | None = None
         self._closing = False
         self._committed: deque[Entry] = deque()  # not on this disk yet, so not applied
@@ -140,13 +142,14 @@ class Node:
         """What the port has to serve for the other servers, after `start`."""
         return self._host.links
 
-    def begin(self, on_serving: Callable[[bool], None]) -> None:
+    def begin(self, on_serving: Callable[[bool], None], on_condition: Callable[[str], None]) -> None:
         """Take part in the cluster; the port is served.
 
         Args:
             on_serving: called with whether clients are served here, each time that changes.
+            on_condition: called with what this server is doing, in a few words, each time that changes.
         """
-        self._on_serving = on_serving
+        self._on_serving, self._on_condition = on_serving, on_condition
         self._host.start()
 
     async def close(self, timeout_s: float) -> None:
@@ -228,6 +231,8 @@ class Node:
         serving = reign is not None and reign.serving and self._failure is None
         epoch = reign.epoch if reign is not None and serving else None
         if epoch == self._reign:
+            if role not in (Role.PRIMARY, Role.CANDIDATE):
+                self._tell_condition()
             return
         if self._serving:
             self._end_reign()
@@ -237,6 +242,25 @@ class Node:
             self._serves.set()
             log.info("serving clients, epoch %s", epoch)
             self._on_serving(True)
+            self._tell_condition()
+
+    def _tell_condition(self) -> None:
+        replica = self._host.replica
+        if self._serving:
+            condition = "primary, serving clients"
+        elif replica.role in (Role.BACKUP, Role.LEARNER):
+            hint = replica.primary_hint()
+            if hint is None:
+                return
+            role = "backup" if replica.role == Role.BACKUP else "catching up"
+            condition = f"{role}, following {hint.address}"
+        elif replica.waiting_for:
+            condition = f"waiting for {', '.join(self._host.status().waiting_for)}"
+        else:
+            return  # an election is under way, or about to be
+        if condition != self._condition:
+            self._condition = condition
+            self._on_condition(condition)
 
     def _end_reign(self) -> None:
         """Clients are not served here any more; what became of their operations is not known here."""
