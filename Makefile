@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(sort $(wildcard protos/chatsvc/v1/*.proto))
 GENERATED := chatsvc/v1
-SERVE_OPTIONS ?=
+DEV_OPTIONS ?=
+SEEDS ?= 0:200
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types proto proto-check format clean
+.PHONY: help run test check lint types proto proto-check format sim mutants clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +27,8 @@ $(VENV)/.dev: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fast,dev]'
 	@touch $@ $(VENV)/.run
 
-run: $(VENV)/.run  ## start the service in the foreground and say how to connect
-	@$(BIN)/chatsvc serve --primary $(SERVE_OPTIONS)
+run: $(VENV)/.run  ## start three servers in the foreground and say how to connect
+	@$(BIN)/chatsvc dev $(DEV_OPTIONS)
 
 test: $(VENV)/.dev  ## run the tests
 	$(BIN)/python -m pytest
@@ -57,6 +59,12 @@ proto-check: $(VENV)/.dev
 	$(BIN)/python -m grpc_tools.protoc --proto_path=protos --python_out=$$fresh --pyi_out=$$fresh --grpc_python_out=$$fresh --mypy_grpc_out=$$fresh --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc $(PROTOS) && \
 	diff -r --exclude=__init__.py --exclude=__pycache__ $$fresh/chatsvc/v1 $(GENERATED) >/dev/null || \
 	{ echo 'the generated code in $(GENERATED) is stale: make proto' >&2; exit 1; }
+
+sim: $(VENV)/.dev  ## simulate whole clusters: make sim SEEDS=0:1000 JOBS=2
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS)
+
+mutants: $(VENV)/.dev  ## show that every rule of the protocol is noticed when it is missing
+	$(BIN)/python -m tests.simulation.mutants
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -41,7 +41,8 @@ class ServerSettings(msgspec.Struct, frozen=True):
         advertise: host:port that clients and servers are told; None: the one it listens on.
         name: label for people; None: the advertised address.
         insecure: whether it may listen beyond loopback although nothing is encrypted and nobody proves who they are.
-        join: addresses of servers of the cluster to join, host:port; empty: an empty directory founds a new cluster.
+        found: whether an empty directory founds a new cluster.
+        join: addresses of servers of the cluster, host:port, besides those that the directory knows.
         isolated_promotion_s: silence after which a server acts alone; None: never.
         timers: of replication; the same on all servers of a cluster.
         sessions_max: most sessions at once.
@@ -54,6 +55,7 @@ class ServerSettings(msgspec.Struct, frozen=True):
     advertise: str | None = None
     name: str | None = None
     insecure: bool = False
+    found: bool = True
     join: tuple[str, ...] = ()
     isolated_promotion_s: float | None = None
     timers: Timers = Timers()
@@ -109,16 +111,22 @@ class Server:
     Args:
         settings: see there.
         on_failure: called once when the server can't go on and must be stopped.
+        on_condition: called with what the server is doing, in a few words, each time that changes.
 
     Attributes:
         address: host:port that it advertises, after `start`.
         node: its engine, from `start` to `stop`.
     """
 
-    def __init__(self, settings: ServerSettings, on_failure: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        on_failure: Callable[[Exception], None],
+        on_condition: Callable[[str], None] = lambda condition: None,
+    ) -> None:
         self.settings, self.address = settings, ""
         self.node: Node | None = None
-        self._on_failure = on_failure
+        self._on_failure, self._on_condition = on_failure, on_condition
         self._directory: DataDirectory | None = None
         self._api: ApiServer | None = None
 
@@ -137,6 +145,12 @@ class Server:
             )
         if settings.advertise is not None:
             split_address(settings.advertise)
+        least_s = settings.timers.evict / 1_000
+        if settings.isolated_promotion_s is not None and settings.isolated_promotion_s <= least_s:
+            raise StartError(
+                f"isolated promotion after {settings.isolated_promotion_s:g} s is too soon: "
+                f"more than {least_s:g} s, so that a server that was dropped has noticed it"
+            )
         self._directory = DataDirectory.open(settings.data_dir)
         try:
             await self._start(host, port)
@@ -158,7 +172,7 @@ class Server:
             else int(settings.isolated_promotion_s * 1_000),
         )
         node_settings = NodeSettings(
-            settings.name or self.address, self.address, found=not settings.join, replication=replication
+            settings.name or self.address, self.address, found=settings.found, replication=replication
         )
         node = Node(self._directory, node_settings, self._on_failure)
         self.node = node
@@ -172,7 +186,7 @@ class Server:
                 f"can't listen on {settings.listen}: another program has the port, or the host is not this machine's"
             ) from None
         await api.start()
-        node.begin(api.serve_clients)
+        node.begin(api.serve_clients, self._on_condition)
         log.info("listening on %s, data in %s", self.address, settings.data_dir)
 
     async def stop(self) -> None:
@@ -191,12 +205,13 @@ class Server:
             self._directory = None
 
 
-async def serve(settings: ServerSettings, on_ready: Callable[[Server], None]) -> None:
+async def serve(settings: ServerSettings, on_condition: Callable[[Server, str], None]) -> None:
     """Run a server until SIGTERM or SIGINT, or until it fails.
 
     Args:
         settings: see there.
-        on_ready: called once when it serves.
+        on_condition: called with what the server is doing, in a few words, each time that changes: first when it
+            serves clients, follows a primary, or waits for others.
 
     Raises:
         StartError, StorageError: it can't start, or it had to stop; the text says why and what to do.
@@ -210,9 +225,8 @@ async def serve(settings: ServerSettings, on_ready: Callable[[Server], None]) ->
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    server = Server(settings, stop)
+    server = Server(settings, stop, lambda condition: on_condition(server, condition))
     await server.start()
-    on_ready(server)
     error = await stopping
     try:
         async with asyncio.timeout(STOP_S):
@@ -223,7 +237,7 @@ async def serve(settings: ServerSettings, on_ready: Callable[[Server], None]) ->
         raise error
 
 
-def run(settings: ServerSettings, on_ready: Callable[[Server], None]) -> None:
+def run(settings: ServerSettings, on_condition: Callable[[Server, str], None]) -> None:
     """`serve` on an event loop of its own, the faster one where it is installed."""
     # A full collection looks at everything that lives, and all sessions wait for it: what was imported is left out,
     # and collections are rare. The hot path makes no cycles.
@@ -236,6 +250,6 @@ def run(settings: ServerSettings, on_ready: Callable[[Server], None]) -> None:
     try:
         import uvloop
     except ImportError:
-        asyncio.run(serve(settings, on_ready))
+        asyncio.run(serve(settings, on_condition))
     else:
-        uvloop.run(serve(settings, on_ready))
+        uvloop.run(serve(settings, on_condition))

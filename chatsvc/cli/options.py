@@ -39,6 +39,18 @@ class Addresses(click.ParamType[tuple[str, ...]]):
             self.fail(str(error), param, ctx)
 
 
+class SecondsOrNever(click.ParamType[float | None]):
+    """A number of seconds above 0, or the word `never`."""
+
+    name = "seconds or never"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """The seconds; None for `never`."""
+        if value is None or value == "never":
+            return None
+        return click.FloatRange(min=0, min_open=True).convert(value, param, ctx)
+
+
 def _label(param: click.Parameter | None) -> str:
     return param.get_error_hint(None).strip("'") if param is not None else "a value"
 

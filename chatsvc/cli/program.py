@@ -13,6 +13,7 @@ from click.shell_completion import shell_complete
 from chatsvc.cli.accounts import accounts
 from chatsvc.cli.connect import connect
 from chatsvc.cli.delete_account import delete_account
+from chatsvc.cli.dev import dev
 from chatsvc.cli.failures import DONE, USAGE, failure_of, say
 from chatsvc.cli.history import history
 from chatsvc.cli.send import send
@@ -47,7 +48,7 @@ def program() -> None:
     """
 
 
-for command in (serve, connect, send, tail, history, accounts, delete_account, status):
+for command in (serve, dev, connect, send, tail, history, accounts, delete_account, status):
     program.add_command(command)
 
 

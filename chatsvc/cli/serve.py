@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chatsvc.cli.options import option
+from chatsvc.cli.options import Addresses, SecondsOrNever, option
+from chatsvc.cli.render import harmless
 
 if TYPE_CHECKING:
     from chatsvc.server import Server
@@ -19,7 +20,14 @@ _FOUND_BY_DEFAULT = ("127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053")
 
 
 @click.command(short_help="Run a server.")
-@option("--primary", is_flag=True, help="Start a cluster, or serve the one that the data directory holds.")
+@option("--primary", is_flag=True, help="Start a new cluster if the data directory is empty.")
+@option("--backup", is_flag=True, help="Join a cluster, whose servers --join names.")
+@option(
+    "--join",
+    metavar="HOST:PORT[,…]",
+    type=Addresses(),
+    help="Where servers of the cluster are. One that answers is enough, the others are learned from it.",
+)
 @option("--listen", metavar="HOST:PORT", default=DEFAULT_LISTEN, show_default=True, help="Where to listen.")
 @option("--advertise", metavar="HOST:PORT", help="What clients are told to dial, if it is not --listen.")
 @option(
@@ -35,6 +43,16 @@ _FOUND_BY_DEFAULT = ("127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053")
     default="available",
     show_default=True,
     help="How the cluster decides when servers are missing.",
+)
+@option(
+    "--isolated-promotion",
+    "isolated_promotion_s",
+    metavar="SECONDS|never",
+    type=SecondsOrNever(),
+    default="never",
+    show_default=True,
+    help="Silence of all others after which a server goes on alone. In a longer cut of the network both sides may "
+    "then acknowledge, and what one side had acknowledged can be lost.",
 )
 @option("--insecure", is_flag=True, help="Listen beyond this machine although nothing is encrypted.")
 @option(
@@ -54,26 +72,33 @@ _FOUND_BY_DEFAULT = ("127.0.0.1:50051", "127.0.0.1:50052", "127.0.0.1:50053")
 )
 def serve(
     primary: bool,
+    backup: bool,
+    join: tuple[str, ...] | None,
     listen: str,
     advertise: str | None,
     data_dir: Path | None,
     name: str | None,
     mode: str,
+    isolated_promotion_s: float | None,
     insecure: bool,
     max_sessions: int,
     log_level: str,
 ) -> None:
     """Run a server until Ctrl-C or SIGTERM.
 
-    What it has acknowledged is in its data directory; the same command serves it again, also after a crash.
+    What it has acknowledged is in its data directory. The same command serves every start, also after a crash: a
+    server whose directory is not empty finds its cluster again, follows the primary that there is, or waits.
 
     \b
-    Example:
+    Example, in three terminals:
       chatsvc serve --primary
-      chatsvc serve --primary --listen 127.0.0.1:50061 --data-dir ./chat
+      chatsvc serve --backup --join 127.0.0.1:50051 --listen 127.0.0.1:50052
+      chatsvc serve --backup --join 127.0.0.1:50051,127.0.0.1:50052 --listen 127.0.0.1:50053
     """
-    if not primary:
-        raise click.UsageError("Say what this server is: --primary.")
+    if primary == backup:
+        raise click.UsageError("Say what this server is: --primary or --backup.")
+    if backup and not join:
+        raise click.UsageError("A backup needs --join HOST:PORT[,…].")
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     from chatsvc.server import ServerSettings, run
 
@@ -88,9 +113,12 @@ def serve(
         advertise=advertise,
         name=name,
         insecure=insecure,
+        found=primary,
+        join=join or (),
+        isolated_promotion_s=isolated_promotion_s,
         sessions_max=max_sessions,
     )
-    run(settings, _say_how_to_connect)
+    run(settings, _Sayer().say)
 
 
 def _checked_address(address: str, parameter: str) -> tuple[str, int]:
@@ -108,19 +136,30 @@ def default_data_dir(port: int) -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "chatsvc" / str(port)
 
 
-def _say_how_to_connect(server: "Server") -> None:
+class _Sayer:
+    """Says what the server is doing, and how to connect when it serves for the first time."""
+
+    def __init__(self) -> None:
+        self._has_said_how = False
+
+    def say(self, server: "Server", condition: str) -> None:
+        """One line for each new condition; a reader that is gone is no reason to stop serving."""
+        lines = [condition]
+        if not self._has_said_how and not condition.startswith("waiting"):
+            self._has_said_how = True
+            lines = [f"serving on {server.address}, data in {server.settings.data_dir}", condition]
+            if condition.startswith("primary"):
+                lines.append(f"chat, in another terminal:  {_how_to_connect(server.address)}")
+            lines.append("stop with Ctrl-C")
+        try:
+            print("\n".join(map(harmless, lines)), flush=True)
+        except OSError:
+            pass
+
+
+def _how_to_connect(address: str) -> str:
     command = f"{_own_name()} connect --user alice"
-    if server.address not in _FOUND_BY_DEFAULT:
-        command += f" --server {server.address}"
-    try:
-        print(
-            f"serving on {server.address}, data in {server.settings.data_dir}\n"
-            f"chat, in another terminal:  {command}\n"
-            "stop with Ctrl-C",
-            flush=True,
-        )
-    except OSError:
-        pass  # nobody reads it; the server serves all the same
+    return command if address in _FOUND_BY_DEFAULT else f"{command} --server {address}"
 
 
 def _own_name() -> str:

@@ -26,6 +26,9 @@ from chatsvc.storage import DataDirectory, StorageThread
 ENTRY_COMMANDS_MAX = 4_096
 """Most commands in one log entry."""
 
+ENTRY_BYTES_MAX = 4 * 1024 * 1024
+"""Of a log entry with more than one command. One command comes from one frame, which is not larger either."""
+
 QUEUE_COMMANDS_MAX = 16_384
 """So many commands in the queue make `Node.room` wait."""
 
@@ -73,6 +76,8 @@ class Node:
         self._machine: Machine
         self._host: Host
         self._on_serving: Callable[[bool], None] = lambda serving: None
+        self._on_condition: Callable[[str], None] = lambda condition: None
+        self._condition = ""
         self._failure: Exception | None = None
         self._closing = False
         self._committed: deque[Entry] = deque()  # not on this disk yet, so not applied
@@ -137,13 +142,14 @@ class Node:
         """What the port has to serve for the other servers, after `start`."""
         return self._host.links
 
-    def begin(self, on_serving: Callable[[bool], None]) -> None:
+    def begin(self, on_serving: Callable[[bool], None], on_condition: Callable[[str], None]) -> None:
         """Take part in the cluster; the port is served.
 
         Args:
             on_serving: called with whether clients are served here, each time that changes.
+            on_condition: called with what this server is doing, in a few words, each time that changes.
         """
-        self._on_serving = on_serving
+        self._on_serving, self._on_condition = on_serving, on_condition
         self._host.start()
 
     async def close(self, timeout_s: float) -> None:
@@ -225,6 +231,8 @@ class Node:
         serving = reign is not None and reign.serving and self._failure is None
         epoch = reign.epoch if reign is not None and serving else None
         if epoch == self._reign:
+            if role not in (Role.PRIMARY, Role.CANDIDATE):
+                self._tell_condition()
             return
         if self._serving:
             self._end_reign()
@@ -234,6 +242,25 @@ class Node:
             self._serves.set()
             log.info("serving clients, epoch %s", epoch)
             self._on_serving(True)
+            self._tell_condition()
+
+    def _tell_condition(self) -> None:
+        replica = self._host.replica
+        if self._serving:
+            condition = "primary, serving clients"
+        elif replica.role in (Role.BACKUP, Role.LEARNER):
+            hint = replica.primary_hint()
+            if hint is None:
+                return
+            role = "backup" if replica.role == Role.BACKUP else "catching up"
+            condition = f"{role}, following {hint.address}"
+        elif replica.waiting_for:
+            condition = f"waiting for {', '.join(self._host.status().waiting_for)}"
+        else:
+            return  # an election is under way, or about to be
+        if condition != self._condition:
+            self._condition = condition
+            self._on_condition(condition)
 
     def _end_reign(self) -> None:
         """Clients are not served here any more; what became of their operations is not known here."""
@@ -320,13 +347,20 @@ class Node:
         """Make one log entry of what waits, unless one is on its way to the disk: then more will come together."""
         if not self._queue or self._proposed is not None or self._host.is_saving or not self._serving:
             return
-        taken, self._queue = self._queue[:ENTRY_COMMANDS_MAX], self._queue[ENTRY_COMMANDS_MAX:]
+        count = min(len(self._queue), ENTRY_COMMANDS_MAX)
+        time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
+        while True:
+            commands = [command for command, _ in self._queue[:count]]
+            payload = encode_commands(time_us, commands)
+            if len(payload) <= ENTRY_BYTES_MAX or count == 1:
+                break
+            count = (count + 1) // 2  # rare: very long texts from very many at once
+        waiting = [done for _, done in self._queue[:count]]
+        del self._queue[:count]
         self._queue_has_room.set()
-        self._last_time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
-        self._proposed = _Group(self._last_time_us, [command for command, _ in taken], [done for _, done in taken])
+        self._last_time_us = time_us
         self._tokens += 1
-        self._proposed.token = self._tokens
-        payload = encode_commands(self._last_time_us, self._proposed.commands)
+        self._proposed = _Group(time_us, commands, waiting, self._tokens)
         self._host.post(Propose(payload, self._tokens))
 
     def _on_result(self, result: ProposalResult) -> None:
@@ -501,9 +535,9 @@ class _Group:
 
     __slots__ = ("commands", "time_us", "token", "waiting")
 
-    def __init__(self, time_us: int, commands: list[Command], waiting: list[Done]) -> None:
+    def __init__(self, time_us: int, commands: list[Command], waiting: list[Done], token: int) -> None:
         self.time_us, self.commands, self.waiting = time_us, commands, waiting
-        self.token = 0  # of its proposal
+        self.token = token  # of its proposal
 
     def answer(self, error: Unavailable) -> None:
         """What became of them is not known here."""

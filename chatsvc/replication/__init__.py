@@ -95,7 +95,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       [comp]; the dead count again once probes left them unobserved for longer than T_fresh). Then this
       primary commits nothing and drops nobody, unless an anchor stays.
   5.3 Anchor [anchor]: another server in every CONFIG from the newest committed one on, whose present process
-      was heard before the leader could suspect, less an RPC [anchorboot].
+      was heard before the leader could suspect, less an RPC [anchorboot]. To commit, it must have acked
+      something sent within T_suspect: else it may have granted somebody since [anchorfresh].
   5.4 Isolated promotion on: after T_isolated of mere silence of every leader it goes on, degraded.
   5.5 Grow: one learner at a time, never in a CONFIG that drops, when its durable index has reached what the
       primary's log held when it sent the Append that was acked last, it acked within 3 heartbeats, is not

@@ -88,16 +88,25 @@ class BehindItsBack:
         )
         return leaders if companions > 1 else []
 
-    def may_go_on_with(self, servers: Collection[DirId]) -> bool:
+    def may_go_on_with(self, servers: Collection[DirId], commit: bool = False) -> bool:
         """May this primary commit, or shrink the in-sync set, with these servers?
 
-        Yes, if nobody can have been elected behind its back, or if there is an anchor among the servers.
+        Yes, if nobody can have been elected behind its back, or if there is an anchor among the servers; to
+        commit, one that has acked something sent within T_suspect (rule `anchorfresh`): an older Ack may have
+        been long under way, and its sender have granted somebody since.
         Where degraded decisions are on, also after T_isolated if all possible rivals are merely silent.
         """
         if not self.replica.rules.alone:
             return True
         rivals = self.rivals()
-        return not rivals or self._anchored(servers, rivals) or self._long_silent(rivals)
+        if not rivals:
+            return True
+        if commit and self.replica.rules.anchorfresh:
+            now = self.replica.now
+            anchors = [member for member in servers if not self.may_suspect(member, now)]
+        else:
+            anchors = list(servers)
+        return self._anchored(anchors, rivals) or self._long_silent(rivals)
 
     def _anchored(self, servers: Collection[DirId], rivals: Collection[DirId]) -> bool:
         """Is there a server without which the rivals cannot have elected anybody (rule `anchor`)?
@@ -108,7 +117,7 @@ class BehindItsBack:
         """
         replica = self.replica
         if not replica.rules.anchor:
-            return len(servers) > 1
+            return any(member != replica.dir_id for member in servers)
         up_by = replica.now
         if replica.rules.anchorboot:
             longest_silent = min(self.acked_append_at.get(member, LONG_AGO) for member in rivals)

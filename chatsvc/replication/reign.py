@@ -147,7 +147,7 @@ class Reign:
         rules = replica.rules
         if rules.ownconfig and index < (config.index if rules.cover else self.first_index):
             return
-        if rules.anchor and not self.behind.may_go_on_with(config.in_sync):
+        if rules.anchor and not self.behind.may_go_on_with(config.in_sync, commit=True):
             return
         passes_config = config.index > replica.commit_index
         replica.advance_commit(index)

@@ -36,6 +36,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = True
     anchor: bool = True
     anchorboot: bool = True
+    anchorfresh: bool = True
     comp: bool = True
     stall: bool = True
     cover: bool = True
@@ -153,6 +154,10 @@ RULES: dict[str, Rule] = {
     "anchorboot": Rule(
         "The present process of an anchor was up before the first rival can have suspected.",
         "A member that was refused, so passed over, and is back at once counts as an anchor.",
+    ),
+    "anchorfresh": Rule(
+        "To commit, an anchor must have acked something sent within T_suspect.",
+        "A primary that was passed over commits by Acks that were long under way.",
     ),
     "comp": Rule(
         "Members of CONFIGs not yet committed count as possible companions of a rival.",

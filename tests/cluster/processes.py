@@ -64,14 +64,8 @@ class ServerProcess:
     def start(self) -> None:
         """Start the process; the same command line serves every start."""
         assert not self.is_running
-        command = [
-            sys.executable,
-            "/tmp/serve3.py",
-            self.name,
-            self.address.split(":")[1],
-            str(self.data_dir),
-            self._arguments[2] if "--join" in self._arguments else "",
-        ]
+        command = [sys.executable, "-m", "chatsvc", "serve", *self._arguments, "--log-level", "info"]
+        command += ["--listen", self.address, "--name", self.name, "--data-dir", str(self.data_dir)]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 

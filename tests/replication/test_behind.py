@@ -136,6 +136,12 @@ def test_a_silent_member_that_stays_is_an_anchor_since_nothing_commits_without_i
     assert may(FakeReign().acked(b=900, c=900), "b")
 
 
+def test_an_ack_that_was_long_under_way_is_no_leave_to_commit() -> None:
+    for rules, leave in ((ALL, False), (ALL.without("anchorfresh"), True)):
+        reign = FakeReign(rules=rules).acked(b=900, c=900)
+        assert reign.behind.may_go_on_with({b"a", b"b", b"c"}, commit=True) is leave
+
+
 def test_a_newcomer_is_no_anchor() -> None:
     reign = FakeReign("bc", ("abcn",)).acked(b=900, c=900, n=50)
     reign.evidence.boot_heard_at[b"n"] = 0
