@@ -74,6 +74,7 @@ class Host:
         self._events: list[Event] = []
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0  # ms
         self._saves: list[Save] = []  # that wait for the one under way
         self._saving: list[Save] = []  # under way, as one transaction
         self._disk_full = False
@@ -127,11 +128,15 @@ class Host:
         for note in ready.notes:
             log.log(logging.DEBUG if note.kind in _QUIET_NOTES else logging.INFO, "%s: %s", note.kind, note.text)
         self._on_turn(ready.committed, ready.results, ready.barriers)
-        self._wake_at(ready.wake_at)
+        self._wake_by(ready.wake_at)
 
-    def _wake_at(self, wake_at: int) -> None:
+    def _wake_by(self, wake_at: int) -> None:
+        """Have a turn at that time; one that is already set for an earlier time will do, and sets the next one."""
         if self._timer is not None:
+            if self._timer_at <= wake_at:
+                return
             self._timer.cancel()
+        self._timer_at = wake_at
         delay_s = max(0, wake_at - now_ms()) / 1_000
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
 

@@ -90,6 +90,7 @@ class Node:
         self._queue_has_room = asyncio.Event()
         self._proposed: _Group | None = None  # not in the log yet
         self._groups: dict[int, _Group] = {}  # by log index, not committed yet
+        self._propose_due = False
         self._tokens = 0
         self._barriers: dict[int, asyncio.Future[int]] = {}
         self._acknowledged: dict[int, int] = {}
@@ -316,8 +317,10 @@ class Node:
             asyncio.get_running_loop().call_soon(done, self._unavailable())
             return
         self._queue.append((command, done))
-        if self._proposed is None and not self._host.is_saving:
-            self._propose()
+        if not self._propose_due and self._proposed is None and not self._host.is_saving:
+            # Not at once: all that this iteration of the loop reads goes into the same entry.
+            self._propose_due = True
+            asyncio.get_running_loop().call_soon(self._on_turn, [], [], [])
 
     async def execute(self, *commands: Command) -> list[Outcome]:
         """See `Engine.execute`."""
@@ -345,6 +348,7 @@ class Node:
 
     def _propose(self) -> None:
         """Make one log entry of what waits, unless one is on its way to the disk: then more will come together."""
+        self._propose_due = False
         if not self._queue or self._proposed is not None or self._host.is_saving or not self._serving:
             return
         count = min(len(self._queue), ENTRY_COMMANDS_MAX)
