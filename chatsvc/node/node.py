@@ -154,12 +154,12 @@ class Node:
         self._host.start()
 
     async def close(self, timeout_s: float) -> None:
-        """Carry out what is queued, give up every role, bring everything to disk, end the threads."""
+        """Bring acknowledgements into the log, give up every role, bring the tables up to date, end the threads."""
         if self._flush_due is not None:
             self._flush_due.cancel()
         try:
             if hasattr(self, "_host"):
-                if self._serving and self._failure is None:
+                if self._acknowledged and self._serving and self._failure is None:
                     try:
                         async with asyncio.timeout(timeout_s / 2):
                             await self.flush_acknowledgements()
