@@ -33,6 +33,9 @@ READ_MATCH = 0
 
 STREAM_NUMBERS = 1 << 48
 
+PROBLEM_SHOWN_HELLOS = 20
+"""A rejection is shown for that many waits between two Hellos."""
+
 SLOW_HELLO = 5
 """A follower that was turned away for good dials that many times less often."""
 
@@ -112,7 +115,7 @@ class Following:
         self.primary, self.address, self.epoch = source.dir_id, source.address, epoch
         self.suspects = self.latched = False
         self.contact = awake
-        replica.election = None
+        replica.end_election()
         replica.waiting_for = ()
         replica.wake_by(self.next_hello)
 
@@ -195,8 +198,7 @@ class Following:
             if self.active and self.primary == source.dir_id:
                 self.suspect("it says that it is not primary")
             return
-        replica.problem = f"{source.address} says: {reason}"
-        replica.note(NoteKind.PROBLEM, "{} says: {}", source.address, reason)
+        replica.report(f"{source.address} says: {reason}", PROBLEM_SHOWN_HELLOS * replica.timers.hello_every)
         if reason in TURNED_AWAY:
             later = replica.now + SLOW_HELLO * replica.timers.hello_every
             self.next_hello = later
@@ -228,13 +230,13 @@ class Following:
         if replica.identity.cluster_id == NO_CLUSTER:
             replica.join_cluster(source.cluster_id)
         self.follow(source, welcome.epoch)
-        replica.problem = ""
+        replica.report("")
         match_index, log = welcome.match_index, replica.log
         assert log.start_index <= match_index <= log.last_index, "a match point outside the own log"
         if match_index < replica.commit_index:
             # Only where a split was risked: the state below cannot be undone, entries are not thrown away.
-            assert replica.split_possible, "a committed entry would be truncated"
-            replica.problem = "diverged from the primary below the own commit index: needs its snapshot"
+            assert replica.split_possible or welcome.forced, "a committed entry would be truncated"
+            replica.report("diverged from the primary below the own commit index: needs its snapshot")
             self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
             return
         chain_hash = log.chain_hash_at(match_index)
@@ -309,8 +311,7 @@ class Following:
         for entry in entries:
             if not follows(entry, log.last_chain) or entry.index != log.last_index + 1:
                 # Neither its log nor this one can be trusted here; do not add to the damage.
-                replica.problem = f"entry {entry.index} does not follow the own log"
-                replica.note(NoteKind.PROBLEM, "entry {} does not follow the own log", entry.index)
+                replica.report(f"entry {entry.index} does not follow the own log")
                 self.close_stream()
                 self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
                 return False

@@ -53,7 +53,9 @@ class Streams:
     def open(self, number: int, source: Identity, link: int, match_index: int) -> None:
         self.by_member[source.dir_id] = Stream(number, source, link, match_index)
         self.replica.send(
-            source.address, Welcome(number, self.reign.epoch, match_index), source.dir_id, link
+            source.address,
+            Welcome(number, self.reign.epoch, match_index, self.replica.log.configs[-1].forced),
+            source.dir_id, link,
         )
         self.send_append(self.by_member[source.dir_id], True, {})
 
