@@ -32,6 +32,7 @@ READ_MATCH = 0
 """Purpose of the Read that fetches the chain hash at a match point."""
 
 STREAM_NUMBERS = 1 << 48
+EARLY_MAX = 256
 
 PROBLEM_SHOWN_HELLOS = 20
 """A rejection is shown for that many waits between two Hellos."""
@@ -72,6 +73,7 @@ class Following:
         self._append_sent_at = 0
         self._append_last_index = 0
         self._gap = False
+        self._early: dict[int, tuple[Entry, ...]] = {}  # came before what they follow; by that one's index
         self._relinquished: int | None = None  # on this stream no lease is taken any more
 
     # ---- whom
@@ -179,6 +181,7 @@ class Following:
         self.stream = None
         self._welcome = None
         self._ack_due = self._ack_on_save = False
+        self._early.clear()
 
     def on_broken(self, stream: int) -> None:
         """The own stream broke: dial again; the probe that tells more is already under way."""
@@ -280,19 +283,21 @@ class Following:
         if append.stream != self.stream:
             return
         self._append_at = replica.now
-        log = replica.log
-        present = log.last_index - append.prev.log_index
+        log, prev_index, entries = replica.log, append.prev.log_index, append.entries
+        present = log.last_index - prev_index
         took = False
-        self._gap = present < 0
         if present >= 0:
-            entries = append.entries
             if len(entries) > present:
                 took = self._take(entries[present:] if present else entries)
                 if not took:
                     return
-            commit_index = append.commit_index
-            if commit_index > replica.commit_index:
-                replica.advance_commit(min(commit_index, log.last_index))
+            if self._early and not self._take_early():
+                return
+        elif entries and len(self._early) < EARLY_MAX:
+            self._early[prev_index] = entries
+        self._gap = log.last_index < prev_index
+        if append.commit_index > replica.commit_index:
+            replica.advance_commit(min(append.commit_index, log.last_index))
         if append.sent_at >= self._append_sent_at:
             self._append_sent_at, self._append_last_index = append.sent_at, append.last_index
         if self._relinquished != append.stream:
@@ -304,6 +309,18 @@ class Following:
             self._ack_on_save = True
         if not took or replica.now - self._acked_at >= replica.timers.heartbeat:
             self._ack_due = True
+
+    def _take_early(self) -> bool:
+        """Take what had come too early and follows now."""
+        log = self.replica.log
+        for prev_index in sorted(self._early):
+            present = log.last_index - prev_index
+            if present < 0:
+                break
+            entries = self._early.pop(prev_index)
+            if len(entries) > present and not self._take(entries[present:]):
+                return False
+        return True
 
     def _take(self, entries: tuple[Entry, ...]) -> bool:
         replica = self.replica
