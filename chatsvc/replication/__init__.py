@@ -67,8 +67,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       served, no lease given [ownconfig].
   3.3 Nothing is released to the host before it is committed.
   3.4 An Append follows `prev`; a follower takes it only without a gap and only from the stream it answers
-      on. An Ack's durable index is what was matched on this stream *and* is on disk. A gap makes the primary
-      send again from what the follower has.
+      on. An Ack's durable index is what was matched on this stream *and* is on disk. What comes beyond a gap is
+      kept, the gap reported and filled again.
   3.5 Entries too old for memory are read from the host's disk, for one follower one bounded batch at a time.
 
 4. Evidence and clocks

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatsvc.replication.envelopes import Electorate, Nominate, Vote, VoteReply
-from chatsvc.replication.events import NoteKind
+from chatsvc.replication.events import ForceResult, NoteKind
 from chatsvc.replication.identity import DirId, Epoch, Identity, Member
 from chatsvc.replication.permission import Grant, permission
 
@@ -137,6 +137,7 @@ class Candidacy:
         replica.begin_reign(
             self.epoch, in_sync, tuple(sorted(members.values())), f"elected, {permitted.kind}",
             tuple(sorted(bypassed)), tuple(removed),
+            forced=any(chain[-1].forced for chain in chains),
         )
 
     def on_reply(self, source: Identity, reply: VoteReply) -> None:
@@ -149,6 +150,53 @@ class Candidacy:
             self._grants[source.dir_id] = Grant.of(reply.standing, reply.vote_sent_at)
         else:
             self._grants.pop(source.dir_id, None)
+
+
+# ---- an operator's override
+
+
+def force(replica: Replica, token: int) -> None:
+    """Become primary alone, above every epoch heard of; no rule is asked.
+
+    For when the last servers in sync are lost for good. What they acknowledged and this one does not have is
+    gone; the CONFIG says so for ever.
+    """
+    replica.step_down()
+    epoch = Epoch(max(replica.highest_counter, replica.promised.counter) + 1, replica.draw(LOTS), replica.dir_id)
+    replica.promise(epoch)
+    replica.become_candidate(Forced(replica, epoch, token))
+    replica.note(NoteKind.STANDS, "epoch {}, forced by an operator", epoch)
+
+
+class Forced:
+    """A candidacy that nobody is asked about; it waits for its promise to be on disk only."""
+
+    def __init__(self, replica: Replica, epoch: Epoch, token: int) -> None:
+        self.replica, self.epoch, self.token = replica, epoch, token
+        self.look_at = replica.now
+
+    def progress(self) -> None:
+        replica = self.replica
+        if replica.promised != self.epoch:
+            replica.end_candidacy()
+            return
+        if replica.saving.promised < self.epoch:
+            self.look_at = replica.now + replica.timers.probe_every
+            replica.wake_by(self.look_at)
+            return
+        config = replica.log.newest_config
+        assert config is not None
+        others = tuple(member for member in config.in_sync if member != replica.dir_id)
+        members = {member.dir_id: member for member in config.members}
+        own = replica.identity
+        members[own.dir_id] = Member(own.dir_id, own.address, own.name)
+        replica.note(NoteKind.WINS, "epoch {} forced by an operator", self.epoch)
+        replica.begin_reign(
+            self.epoch, {own.dir_id}, tuple(sorted(members.values())), "forced by an operator",
+            tuple(sorted({*config.bypassed, *others} & members.keys() - {own.dir_id})),
+            tuple(dir_id for dir_id in config.removed if dir_id != own.dir_id), forced=True,
+        )
+        replica.ready.forced.append(ForceResult(self.token, self.epoch, ""))
 
 
 # ---- voting
@@ -169,6 +217,7 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
     """
     chain = replica.chain()
     following = replica.following
+    replica.highest_counter = max(replica.highest_counter, vote.epoch.counter)
     if (
         vote.epoch > replica.promised
         and not replica.in_service()

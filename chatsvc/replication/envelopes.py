@@ -42,6 +42,7 @@ class Welcome(msgspec.Struct, frozen=True, gc=False):
     stream: int
     epoch: Epoch
     match_index: int
+    forced: bool = False  # this line goes back to an operator's override, it may lack committed entries
 
 
 class RejectReason(StrEnum):

@@ -57,13 +57,14 @@ class Membership:
         reason = "members"
         if remaining != in_sync:
             reason = "drop"
-            replica.note(NoteKind.DROPS, "{} leaving {}", sorted(in_sync - remaining), sorted(remaining))
+            gone = in_sync - remaining
+            replica.note(NoteKind.DROPS, "{} leaving {}", replica.names(gone), replica.names(remaining))
         else:
             ready = self._ready_to_grow(config)
             if ready:
                 remaining = in_sync | {ready[replica.draw(len(ready))]}
                 reason = "grow"
-                replica.note(NoteKind.GROWS, "to {}", sorted(remaining))
+                replica.note(NoteKind.GROWS, "to {}", replica.names(remaining))
         members, removed = self._members(config, remaining)
         if remaining != in_sync or members != config.members or removed != config.removed:
             bypassed = (set(config.bypassed) | self.bypassed) - remaining
@@ -130,7 +131,7 @@ class Membership:
                 and awake - self._progress_awake[member] >= replica.timers.lag
             ):
                 self.frozen_at[member] = awake
-                replica.note(NoteKind.FREEZES, "{} does not get on", member.hex())
+                replica.note(NoteKind.FREEZES, "{} does not get on", replica.names([member]))
             if member in self.removing and member not in self.frozen_at:
                 self.frozen_at[member] = awake
 

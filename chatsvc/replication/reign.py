@@ -163,7 +163,7 @@ class Reign:
         if not self.serving:
             self.serving = True
             replica.following.lease.void()
-            replica.note(NoteKind.SERVES, "in sync {}", committed.in_sync)
+            replica.note(NoteKind.SERVES, "in sync {}", replica.names(committed.in_sync))
         self.streams.tell_in_sync()
 
     # ---- proposals

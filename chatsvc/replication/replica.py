@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from chatsvc.replication import candidacy as voting
-from chatsvc.replication.candidacy import Candidacy
+from chatsvc.replication.candidacy import Candidacy, Forced
 from chatsvc.replication.configs import Chain, Config, ConfigContent, Mode, encode_config
 from chatsvc.replication.election import ADDRESSES_LEARNED_MAX, Answering, SurveyRound
 from chatsvc.replication.entries import EntryKind
@@ -42,6 +42,8 @@ from chatsvc.replication.events import (
     ConfigFile,
     EpochSeen,
     Event,
+    ForcePromote,
+    ForceResult,
     HardState,
     Leave,
     LogView,
@@ -141,18 +143,20 @@ class Replica:
         self.saving = Saving(self.log.last_index, self.promised, self.commit_index, rules.dprom)
         self.disk_full = False
         self.disk_suspect = _rolled_back(hard_state.config_file, self.log)
-        self.problem = PROBLEM_ROLLED_BACK if self.disk_suspect else ""
+        self._problem = PROBLEM_ROLLED_BACK if self.disk_suspect else ""
+        self._problem_until: int | None = None  # None: until another one
         self._release_read = 0  # first index of the Read under way
         self.log.forget_configs_before(self.commit_index)
 
         # parts
         self.part = Part.FOLLOWER
         self.reign: Reign | None = None
-        self.election: SurveyRound | Candidacy | None = None
+        self.election: SurveyRound | Candidacy | Forced | None = None
         self.evidence = Evidence(self.timers, rules)
         self.following = Following(self)
         self.answering = Answering(self)
         self.granted_at = LONG_AGO
+        self.highest_counter = self.promised.counter  # of all epochs heard of
         self.waiting_for: tuple[Member, ...] = ()
         self._learned: dict[str, None] = {}
         self._dirs_at: dict[str, tuple[DirId, ...]] = {}
@@ -176,6 +180,7 @@ class Replica:
             ReadBarrier: self._on_barrier,
             EpochSeen: self._on_epoch_seen,
             Leave: self._on_leave,
+            ForcePromote: self._on_force_promote,
             Remove: self._on_remove,
         }
         following, answering = self.following, self.answering
@@ -282,6 +287,8 @@ class Replica:
             self.ready.results.append(ProposalResult(event.token, 0, "not primary", None))
         elif isinstance(event, ReadBarrier):
             self.ready.barriers.append(BarrierResult(event.token, False, 0))
+        elif isinstance(event, ForcePromote):
+            self.ready.forced.append(ForceResult(event.token, None, "this server has given up every role"))
 
     # ---- asking the host
 
@@ -313,6 +320,24 @@ class Replica:
         if self.trace:
             self.ready.notes.append(Note(kind, text.format(*values) if values else text))
 
+    def report(self, problem: str, ms: int | None = None) -> None:
+        """What an operator must know; for so long, else until something else is to be known. "": nothing."""
+        if problem and problem != self.problem:
+            self.note(NoteKind.PROBLEM, "{}", problem)
+        self._problem = problem
+        self._problem_until = None if ms is None else self.now + ms
+
+    @property
+    def problem(self) -> str:
+        until = self._problem_until
+        return self._problem if until is None or self.now < until else ""
+
+    def names(self, dirs: Iterable[DirId]) -> str:
+        """For people; who is not a member goes by the beginning of its directory's id."""
+        config = self.log.newest_config
+        known = {member.dir_id: member.name for member in config.members} if config is not None else {}
+        return ",".join(sorted(known.get(dir_id, dir_id[:4].hex()) for dir_id in dirs))
+
     # ---- log, promise, commit
 
     def promise(self, epoch: Epoch) -> None:
@@ -341,10 +366,15 @@ class Replica:
         reason: str,
         bypassed: tuple[DirId, ...],
         removed: tuple[DirId, ...],
+        forced: bool = False,
     ) -> None:
         """As primary: put a CONFIG at the end of the log, where it is in effect at once."""
         assert self.reign is not None
-        content = ConfigContent(tuple(sorted(in_sync)), members, Mode.AVAILABLE, reason, bypassed, removed)
+        newest = self.log.newest_config
+        forced = forced or (newest is not None and newest.forced)
+        content = ConfigContent(
+            tuple(sorted(in_sync)), members, Mode.AVAILABLE, reason, bypassed, removed, forced
+        )
         entry = self.log.make(self.reign.epoch, EntryKind.CONFIG, encode_config(content))
         self.saving.append(entry)
         config = self.log.configs[-1]
@@ -466,29 +496,37 @@ class Replica:
                 source.address, Reject(payload.stream, RejectReason.WRONG_CLUSTER, None), source.dir_id, link
             )
         elif isinstance(payload, Reject) and payload.reason is RejectReason.WRONG_CLUSTER:
-            self.problem = f"{source.address} belongs to another cluster"
+            self.report(f"{source.address} belongs to another cluster")
         return False
 
     def _met_itself(self, source: Identity) -> None:
         """An answer from the own directory: joined itself, or a copied directory."""
-        self.problem = PROBLEM_SELF if source.boot == self.identity.boot else PROBLEM_COPY
-        self.note(NoteKind.PROBLEM, "{}: {}", source.address, self.problem)
+        problem = PROBLEM_SELF if source.boot == self.identity.boot else PROBLEM_COPY
+        self.report(f"{source.address}: {problem}", self.timers.lag)
 
     def _is_duplicate(self, source: Identity, payload: Payload, link: int) -> bool:
         """Is the process known so far still acking (rule `duplicate`)? Then the new one has to wait.
 
         It may have been restarted a moment ago: whoever answers at its address tells.
         """
-        reign, member = self.reign, source.dir_id
-        if reign is None or not self.rules.duplicate or self.evidence.refused(member):
+        member = source.dir_id
+        address = self._acking_from(member)
+        if address is None:
             return False
-        stream = reign.streams.by_member.get(member)
-        if stream is None or reign.unacked(member) >= self.timers.suspect:
-            return False
-        self.probe(stream.source.address)
+        self.probe(address)
         if isinstance(payload, Hello):
             self.send(source.address, Reject(payload.stream, RejectReason.DUPLICATE, None), member, link)
         return True
+
+    def _acking_from(self, member: DirId) -> str | None:
+        """Where the process of that directory lives whose Acks came until a moment ago; None: there is none."""
+        reign = self.reign
+        if reign is None or not self.rules.duplicate or self.evidence.refused(member):
+            return None
+        stream = reign.streams.by_member.get(member)
+        if stream is None or reign.unacked(member) >= self.timers.suspect:
+            return None
+        return stream.source.address
 
     def _heard(self, source: Identity) -> None:
         """Any envelope is a sign of life of that directory and that boot."""
@@ -563,8 +601,11 @@ class Replica:
                 self._met_itself(identity)
             return
         known_boot = self.evidence.boot_of.get(identity.dir_id)
-        if known_boot is not None and identity.boot < known_boot:
-            return
+        if known_boot is not None and known_boot != identity.boot:
+            if identity.boot < known_boot:
+                return
+            if self._acking_from(identity.dir_id) not in (None, address):
+                return  # a copied directory somewhere else
         self._heard(identity)
         for other in self._members_at(address):
             if other != identity.dir_id:
@@ -703,7 +744,7 @@ class Replica:
         if self.part not in (Part.PRIMARY, Part.CANDIDATE):
             return
         self.note(NoteKind.STEPS_DOWN, "from {}", self.part.name)
-        self.election = None
+        self.end_election()
         if self.reign is not None:
             self.reign.end()
             self.reign = None
@@ -722,12 +763,19 @@ class Replica:
         voting.stand(self, above.counter + 1, electorate)
         self.wake_by(self.now)
 
-    def become_candidate(self, candidacy: Candidacy) -> None:
+    def become_candidate(self, candidacy: Candidacy | Forced) -> None:
         self.part, self.election = Part.CANDIDATE, candidacy
         self.following.close_stream()
 
-    def end_candidacy(self) -> None:
+    def end_election(self) -> None:
+        """Drop the own survey or candidacy; an operator who has forced one is told."""
+        if isinstance(self.election, Forced):
+            refusal = "another server has a higher epoch"
+            self.ready.forced.append(ForceResult(self.election.token, None, refusal))
         self.election = None
+
+    def end_candidacy(self) -> None:
+        self.end_election()
         if self.part is Part.CANDIDATE:
             self.part = Part.FOLLOWER
 
@@ -739,6 +787,7 @@ class Replica:
         reason: str,
         bypassed: tuple[DirId, ...],
         removed: tuple[DirId, ...],
+        forced: bool = False,
     ) -> None:
         """Be primary; the first entry is a CONFIG, and nothing is acknowledged before it is committed."""
         assert epoch == self.promised
@@ -750,10 +799,10 @@ class Replica:
         following.address = self.identity.address
         following.suspects = following.latched = False
         self.waiting_for = ()
-        self.problem = ""
+        self.report("")
         self.saving.generation += 1
         self.reign = Reign(self, epoch)
-        self.append_config(in_sync, members, reason, bypassed, removed)
+        self.append_config(in_sync, members, reason, bypassed, removed, forced)
         self._wake_at = self.now
 
     def survey_within(self, wait: int) -> None:
@@ -800,6 +849,7 @@ class Replica:
 
         A healthy primary is not deposed by one whom no commit waits for; it renews its reign (rule `renew`).
         """
+        self.highest_counter = max(self.highest_counter, fenced.promised.counter)
         if fenced.promised <= self.promised:
             return
         reign = self.reign
@@ -809,6 +859,7 @@ class Replica:
         self.step_down(fenced.promised)
 
     def _on_survey_reply(self, source: Identity, reply: SurveyReply, link: int) -> None:
+        self.highest_counter = max(self.highest_counter, reply.promised.counter)
         if isinstance(self.election, SurveyRound):
             self.election.on_reply(source, reply)
 
@@ -819,6 +870,7 @@ class Replica:
         voting.on_vote(self, source, vote, link)
 
     def _on_vote_reply(self, source: Identity, reply: VoteReply, link: int) -> None:
+        self.highest_counter = max(self.highest_counter, reply.promised.counter)
         if isinstance(self.election, Candidacy):
             self.election.on_reply(source, reply)
 
@@ -849,14 +901,14 @@ class Replica:
             self.step_down()
 
     def _go_out(self, problem: str) -> None:
-        self.note(NoteKind.PROBLEM, "{}", problem)
+        if problem:
+            self.report(problem)
         if self.reign is None:
             self.following.relinquish()
         self.step_down()
         self.following.forget()
-        self.election = None
+        self.end_election()
         self.part = Part.OUT
-        self.problem = problem
         self.saving.held.clear()
         for outstanding in self.saving.outstanding:
             outstanding.held.clear()
@@ -880,6 +932,20 @@ class Replica:
     def _on_epoch_seen(self, event: EpochSeen) -> None:
         if self.reign is not None:
             self.reign.on_epoch_seen(event.counter)
+
+    def _on_force_promote(self, event: ForcePromote) -> None:
+        """Stand outside the rules, unless there is a primary."""
+        refusal = ""
+        if self.reign is not None:
+            refusal = "this server is primary"
+        elif self.following.hears():
+            refusal = f"there is a primary at {self.following.address}"
+        elif self.log.newest_config is None:
+            refusal = "this server has nothing to serve"
+        if refusal:
+            self.ready.forced.append(ForceResult(event.token, None, refusal))
+        else:
+            voting.force(self, event.token)
 
     def _on_remove(self, event: Remove) -> None:
         if self.reign is not None:
@@ -910,7 +976,12 @@ class Replica:
         reign, config = self.reign, self.log.newest_config
         in_sync: tuple[DirId, ...] = config.in_sync if config is not None else ()
         durable_of: dict[DirId, int] = {}
+        silent_of: dict[DirId, int] = {}
         if reign is not None:
+            silent_of = {
+                member.dir_id: self.evidence.silence(member.dir_id, reign.won_awake)
+                for member in (config.members if config is not None else ()) if member.dir_id != self.dir_id
+            }
             streams = reign.streams.by_member
             durable_of = {member: stream.durable for member, stream in streams.items()}
             in_sync = (
@@ -921,7 +992,7 @@ class Replica:
         return Status(
             self.role, self.following.epoch if following else NO_EPOCH, self.promised, self.primary_hint(),
             reign is not None and reign.serving, self.log.last_index, self.saving.durable_index,
-            self.commit_index, config, in_sync, durable_of,
+            self.commit_index, config, in_sync, durable_of, silent_of,
             tuple(f"{member.name} ({member.address})" for member in self.waiting_for), self.problem,
         )
 

@@ -15,6 +15,7 @@ from chatsvc.replication.events import (
     Broken,
     ConfigFile,
     Event,
+    ForceResult,
     HardState,
     Note,
     Probe,
@@ -98,6 +99,7 @@ class Server:
         self.applied: list[Entry] = []
         self.results: list[ProposalResult] = []
         self.barriers: list[BarrierResult] = []
+        self.forced: list[ForceResult] = []
         self.notes: list[tuple[int, Note]] = []
         self.stuck_saves: list[Save] = []
 
@@ -303,6 +305,7 @@ class Cluster:
             self._read(server, replica, read)
         server.results.extend(ready.results)
         server.barriers.extend(ready.barriers)
+        server.forced.extend(ready.forced)
         server.notes.extend((self.now, note) for note in ready.notes)
         self._wake(server, replica, ready.wake_at)
 

@@ -100,6 +100,26 @@ def test_lost_appends_are_sent_again() -> None:
     assert cluster.run(5_000, lambda: caught_up(cluster, "a", "b", "c")), cluster.describe()
 
 
+def test_one_lost_append_is_filled_without_sending_again_what_followed() -> None:
+    cluster = formed("ab")
+    lost: list[Append] = []
+
+    def drop(source: str, target: str, payload: Any) -> bool:
+        if isinstance(payload, Append) and payload.entries and not lost:
+            lost.append(payload)
+            return True
+        return False
+
+    cluster.drop = drop
+    appends = watch(cluster, Append)
+    for _ in range(10):
+        cluster.propose("a", b"x")
+        cluster.run(1)
+    assert cluster.run(1_000, lambda: caught_up(cluster, "a", "b"))
+    assert sum(len(payload.entries) for _, _, payload in appends) < 20
+    assert len(lost) == 1
+
+
 def test_a_backup_far_behind_is_served_from_disk_in_bounded_batches() -> None:
     cluster = formed(tail_entries_max=16, append_entries_max=32)
     reads: list[Read] = []
