@@ -358,3 +358,9 @@ def status(servers: Sequence[str] | None = None, timeout_s: float = STATUS_S) ->
     """What the servers say of themselves; see `AsyncCluster`."""
     with Background.hold() as background:
         return background.run(AsyncCluster(servers).status(timeout_s))
+
+
+def force_promote(address: str) -> int:
+    """Make one server primary although the rules forbid it; see `AsyncCluster`."""
+    with Background.hold() as background:
+        return background.run(AsyncCluster([address]).force_promote(address))

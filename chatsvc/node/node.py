@@ -12,13 +12,21 @@ import msgspec
 from chatsvc.domain.commands import AdvanceCursors, Command
 from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
-from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, MemberStatus, Subscriber
+from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, ForcedInVain, MemberStatus, Subscriber
 from chatsvc.node.codec import decode_commands, encode_commands
 from chatsvc.node.host import Host
 from chatsvc.node.links import Links
 from chatsvc.node.machine import Machine
 from chatsvc.replication import Entry, EntryKind, Epoch, Identity, Role, Settings, boot_id
-from chatsvc.replication.events import BarrierResult, ProposalResult, Propose, ReadBarrier
+from chatsvc.replication.events import (
+    BarrierResult,
+    ForcePromote,
+    ForceResult,
+    ProposalResult,
+    Propose,
+    ReadBarrier,
+    Ready,
+)
 from chatsvc.replication.founding import found
 from chatsvc.replication.identity import NO_CLUSTER, NONCE_BITS
 from chatsvc.storage import DataDirectory, StorageThread
@@ -93,6 +101,7 @@ class Node:
         self._propose_due = False
         self._tokens = 0
         self._barriers: dict[int, asyncio.Future[int]] = {}
+        self._forcing: dict[int, asyncio.Future[int]] = {}
         self._acknowledged: dict[int, int] = {}
         self._flush_due: asyncio.TimerHandle | None = None
         # For status.
@@ -166,6 +175,9 @@ class Node:
                     except (TimeoutError, Unavailable):
                         pass
                 self._closing = True
+                for future in self._forcing.values():
+                    if not future.done():
+                        future.set_exception(self._unavailable())
                 await self._host.close(timeout_s / 2)
                 self._end_reign()
                 if self._failure is None:
@@ -184,14 +196,16 @@ class Node:
 
     # ---- turns of the host
 
-    def _on_turn(self, committed: list[Entry], results: list[ProposalResult], barriers: list[BarrierResult]) -> None:
+    def _on_turn(self, ready: Ready) -> None:
         try:
-            for result in results:
+            for result in ready.results:
                 self._on_result(result)
-            self._committed += committed
+            self._committed += ready.committed
             self._apply_durable()
-            for barrier in barriers:
+            for barrier in ready.barriers:
                 self._on_barrier(barrier)
+            for forced in ready.forced:
+                self._on_forced(forced)
             self._follow_role()
             self._propose()
         except Exception as error:
@@ -247,7 +261,9 @@ class Node:
 
     def _tell_condition(self) -> None:
         replica = self._host.replica
-        if self._serving:
+        if replica.problem:
+            condition = f"problem: {replica.problem}"
+        elif self._serving:
             condition = "primary, serving clients"
         elif replica.role in (Role.BACKUP, Role.LEARNER):
             hint = replica.primary_hint()
@@ -320,7 +336,7 @@ class Node:
         if not self._propose_due and self._proposed is None and not self._host.is_saving:
             # Not at once: all that this iteration of the loop reads goes into the same entry.
             self._propose_due = True
-            asyncio.get_running_loop().call_soon(self._on_turn, [], [], [])
+            asyncio.get_running_loop().call_soon(self._on_turn, Ready())
 
     async def execute(self, *commands: Command) -> list[Outcome]:
         """See `Engine.execute`."""
@@ -478,7 +494,29 @@ class Node:
         await self._read_barrier()
         return await self._machine.list_accounts(pattern, limit, after_key)
 
-    # ---- status
+    # ---- for operators
+
+    async def force_promote(self) -> int:
+        """See `Engine.force_promote`."""
+        self._tokens += 1
+        token = self._tokens
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._forcing[token] = future
+        self._host.post(ForcePromote(token))
+        try:
+            return await future
+        finally:
+            self._forcing.pop(token, None)
+
+    def _on_forced(self, result: ForceResult) -> None:
+        future = self._forcing.pop(result.token, None)
+        if future is None or future.done():
+            return
+        if result.epoch is None:
+            future.set_exception(ForcedInVain(result.refusal))
+        else:
+            log.warning("promoted by an operator against the rules, epoch %s", result.epoch)
+            future.set_result(result.epoch.counter)
 
     def status(self) -> EngineStatus:
         """See `Engine.status`."""
@@ -524,6 +562,7 @@ class Node:
             primary=status.primary.address if status.primary is not None else "",
             commit_index=status.commit_index,
             degraded=config is not None and config.degraded,
+            forced=config is not None and config.forced,
             holes=machine.holes,
             waiting_for=list(status.waiting_for),
             problem=status.problem,

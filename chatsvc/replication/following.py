@@ -46,6 +46,12 @@ TURNED_AWAY = frozenset({
 })
 
 
+DIVERGED = (
+    "this server has committed entries that the primary has not, which was forced or split off: "
+    "empty its data directory and start it again, and it will follow"
+)
+
+
 class Following:
     """A replica's relation to the primary that it follows, or followed last."""
 
@@ -239,7 +245,7 @@ class Following:
         if match_index < replica.commit_index:
             # Only where a split was risked: the state below cannot be undone, entries are not thrown away.
             assert replica.split_possible or welcome.forced, "a committed entry would be truncated"
-            replica.report("diverged from the primary below the own commit index: needs its snapshot")
+            replica.report(DIVERGED)
             self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
             return
         chain_hash = log.chain_hash_at(match_index)

@@ -45,10 +45,11 @@ def free_ports(count: int) -> list[int]:
 class ServerProcess:
     """One `chatsvc serve`, which may be killed, stopped and started again on the same directory."""
 
-    def __init__(self, name: str, port: int, data_dir: Path, arguments: list[str]) -> None:
+    def __init__(self, name: str, port: int, data_dir: Path, is_founder: bool, others: str) -> None:
         self.name, self.address, self.data_dir = name, f"127.0.0.1:{port}", data_dir
         self.output = data_dir.parent / f"{name}.log"
-        self._arguments = arguments
+        self._others = others
+        self._arguments = ["--primary"] if is_founder else ["--backup", "--join", others]
         self._process: subprocess.Popen[bytes] | None = None
         self.is_paused = False
 
@@ -61,10 +62,15 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start the process; the same command line serves every start."""
+    def start(self, found: bool = True) -> None:
+        """Start the process. The same command line serves every start, but that of a founder whose directory is gone.
+
+        Args:
+            found: whether the founder may found a cluster; else it joins like the others.
+        """
         assert not self.is_running
-        command = [sys.executable, "-m", "chatsvc", "serve", *self._arguments, "--log-level", "info"]
+        arguments = self._arguments if found else ["--backup", "--join", self._others]
+        command = [sys.executable, "-m", "chatsvc", "serve", *arguments, "--log-level", "info"]
         command += ["--listen", self.address, "--name", self.name, "--data-dir", str(self.data_dir)]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -101,8 +107,7 @@ class Cluster:
         for place, port in enumerate(ports):
             name = "abcde"[place]
             others = ",".join(addresses[:place] + addresses[place + 1 :])
-            arguments = ["--primary"] if place == 0 else ["--backup", "--join", others]
-            self.servers[name] = ServerProcess(name, port, directory / name, arguments)
+            self.servers[name] = ServerProcess(name, port, directory / name, place == 0, others)
         self._channels: dict[str, aio.Channel] = {}
 
     @property
@@ -118,13 +123,16 @@ class Cluster:
             server.start()
         await self.all_in_sync()
 
+    def channel(self, name: str) -> aio.Channel:
+        """A connection to a server, the same at every call."""
+        if name not in self._channels:
+            self._channels[name] = aio.insecure_channel(self.servers[name].address, options=_CHANNEL_OPTIONS)
+        return self._channels[name]
+
     async def status(self, name: str) -> pb.GetStatusResponse | None:
         """What a server says of itself; None if it does not answer at once."""
-        server = self.servers[name]
-        if name not in self._channels:
-            self._channels[name] = aio.insecure_channel(server.address, options=_CHANNEL_OPTIONS)
         try:
-            answer: pb.GetStatusResponse = await ReplicationStub(self._channels[name]).GetStatus(
+            answer: pb.GetStatusResponse = await ReplicationStub(self.channel(name)).GetStatus(
                 pb.GetStatusRequest(), timeout=0.3
             )
         except aio.AioRpcError:
