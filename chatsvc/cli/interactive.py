@@ -29,7 +29,7 @@ def chat_on_screen(log_in: "LogIn") -> int:
     names: set[str] = set()
     plain = PlainOutput(lambda error: None)
     plain.show("connecting …")
-    chat = Chat(log_in, plain, names)
+    chat = Chat(log_in, plain, names=names)
     plain.flush()
     with chat.client:
         try:
