@@ -118,7 +118,7 @@ class Following:
         self.suspects = self.latched = False
         self.contact = awake
         replica.end_election()
-        replica.waiting_for = ()
+        replica.reporting.waiting_for = ()
         replica.wake_by(self.next_hello)
 
     def suspect(self, why: str) -> None:
@@ -264,7 +264,7 @@ class Following:
         if match_index < log.last_index:
             replica.note(NoteKind.TRUNCATES, "from {} to {}", log.last_index, match_index)
         log.truncate(match_index, chain_hash)
-        replica.config_taken()
+        replica.hearing.config_changed()
         replica.saving.truncate(match_index)
         self.stream = stream
         self._ack_number = 0
@@ -303,7 +303,7 @@ class Following:
         if self._relinquished != append.stream:
             self.lease.renew(
                 append.ack_seen, replica.timers.lease, source.dir_id, append.epoch,
-                (append.in_sync and not replica.just_started()) or not replica.rules.learnerlease,
+                (append.in_sync and not replica.weighing.just_started()) or not replica.rules.learnerlease,
             )
         if took:
             self._ack_on_save = True
@@ -335,7 +335,7 @@ class Following:
             log.append(entry)
             saving.append(entry)
             if entry.kind != EntryKind.OP:
-                replica.config_taken()
+                replica.hearing.config_changed()
         return True
 
     # ---- Acks

@@ -57,14 +57,14 @@ class Membership:
         reason = "members"
         if remaining != in_sync:
             reason = "drop"
-            gone = in_sync - remaining
-            replica.note(NoteKind.DROPS, "{} leaving {}", replica.names(gone), replica.names(remaining))
+            names = replica.reporting.names
+            replica.note(NoteKind.DROPS, "{} leaving {}", names(in_sync - remaining), names(remaining))
         else:
             ready = self._ready_to_grow(config)
             if ready:
                 remaining = in_sync | {ready[replica.draw(len(ready))]}
                 reason = "grow"
-                replica.note(NoteKind.GROWS, "to {}", replica.names(remaining))
+                replica.note(NoteKind.GROWS, "to {}", replica.reporting.names(remaining))
         members, removed = self._members(config, remaining)
         if remaining != in_sync or members != config.members or removed != config.removed:
             bypassed = (set(config.bypassed) | self.bypassed) - remaining
@@ -131,7 +131,7 @@ class Membership:
                 and awake - self._progress_awake[member] >= replica.timers.lag
             ):
                 self.frozen_at[member] = awake
-                replica.note(NoteKind.FREEZES, "{} does not get on", replica.names([member]))
+                replica.note(NoteKind.FREEZES, "{} does not get on", replica.reporting.names([member]))
             if member in self.removing and member not in self.frozen_at:
                 self.frozen_at[member] = awake
 

@@ -163,7 +163,7 @@ class Reign:
         if not self.serving:
             self.serving = True
             replica.following.lease.void()
-            replica.note(NoteKind.SERVES, "in sync {}", replica.names(committed.in_sync))
+            replica.note(NoteKind.SERVES, "in sync {}", replica.reporting.names(committed.in_sync))
         self.streams.tell_in_sync()
 
     # ---- proposals
@@ -347,4 +347,4 @@ class Reign:
         for member in relevant:
             silent = evidence.silence(member) >= replica.timers.probe_after
             if silent or evidence.refused(member) or member not in self.streams.by_member:
-                replica.probe_member(member)
+                replica.hearing.probe_member(member)
