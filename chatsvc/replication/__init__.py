@@ -129,8 +129,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       that one first. An answer that names a living primary ends it: dial that one.
   7.2 K: the newest first element of any chain, or a later CONFIG that each of its own members reports
       [heldbyall] to have on disk [helddurable].
-  7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung], pair
-      [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
+  7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung, regiven],
+      pair [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
       log [dropped].
   7.4 Choice: among those with permission whose log is not behind any answering member of K that counts, one
       of the most complete logs at random; it stands or is nominated.

@@ -215,6 +215,8 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
     latch stay. The answer leaves when the promise is on disk. A repeated Vote of the epoch that was granted
     is answered alike (rule `regrant`).
     """
+    if replica.weighing.is_mute():
+        return
     chain = replica.chain()
     following = replica.following
     replica.highest_counter = max(replica.highest_counter, vote.epoch.counter)

@@ -225,8 +225,8 @@ class Answering:
     def _answer(self, source: Identity, survey: Survey, link: int) -> None:
         replica = self.replica
         answer = own_answer(replica)
-        if replica.disk_suspect and answer.primary is None:
-            return  # it can neither vote nor be counted on
+        if replica.weighing.is_mute() and answer.primary is None:
+            return
         replica.send(
             source.address,
             SurveyReply(survey.survey_id, answer.promised, answer.last, answer.primary, answer.standing,

@@ -377,8 +377,8 @@ class Following:
         replica = self.replica
         self.lease.void()
         self.latched = False
-        replica.note(NoteKind.RELINQUISHES, "{}", self.address)
-        if self.active and self.stream is not None:
+        if self.active and self.stream is not None and self._relinquished != self.stream:
+            replica.note(NoteKind.RELINQUISHES, "{}", self.address)
             self._relinquished = self.stream
             replica.send(self.address, Relinquish(self.stream, self.epoch), self.primary)
 

@@ -269,6 +269,7 @@ class Reign:
             return
         if replica.rules.lostdata and match_index < self.membership.durable_once.get(member, 0):
             self._reject(source, hello, link, RejectReason.LOST_DATA)
+            self.membership.on_relinquish(member)  # it will never ack again, and holds no lease
             return
         self.membership.on_follower(source)
         self.streams.open(hello.stream, source, link, match_index)

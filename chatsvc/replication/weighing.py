@@ -78,7 +78,12 @@ class Weighing:
         )
 
     def can_vote(self) -> bool:
-        return not self.just_started() and not self.replica.disk_suspect
+        """May it promise, and can it keep a promise?"""
+        return not (self.just_started() or self.is_mute())
+
+    def is_mute(self) -> bool:
+        """Can it keep no promise, for who knows how long? Then it is silent in elections: nobody counts on it."""
+        return self.replica.disk_suspect or self.replica.disk_full
 
     def left_out(self) -> bool:
         """Does the newest CONFIG of the own log leave this replica out (rule `dropped`)?
