@@ -99,9 +99,9 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       something sent within T_suspect: else it may have granted somebody since [anchorfresh].
   5.4 Isolated promotion on: after T_isolated of mere silence of every leader it goes on, degraded.
   5.5 Grow: one learner at a time, never in a CONFIG that drops, when its durable index has reached what the
-      primary's log held when it sent the Append that was acked last, it acked within 3 heartbeats, is not
-      refused, and answered at its advertised address [dialback]. After a drop for silence only after a time
-      of steady acks that doubles [steady].
+      primary's log held when it sent the Append that was acked last (or T_suspect ago), it acked within 3
+      heartbeats, is not refused, and answered at its advertised address [dialback]. After a drop for silence
+      only after a time of steady acks that doubles [steady].
   5.6 Lag: a member whose durable index stands still behind the log for T_lag is frozen: it is sent
       in_sync = false [frozenlease], so its lease ends, and dropped T_evict later, or at once when it
       relinquishes [lag]. `Remove` goes the same way.

@@ -162,7 +162,7 @@ class Membership:
         """May it become a member in sync?
 
         On its disk is at least what the primary's log held when the primary sent the Append that it acked
-        last; that Ack is younger than 3 heartbeats; it is not refused; its present process answered at the
+        last (or T_suspect ago: under steady writes there is always more on its way); that Ack is younger than 3 heartbeats; it is not refused; its present process answered at the
         address that the CONFIG gives (rule `dialback`); and it has acked long enough (rule `steady`).
         """
         reign, replica = self.reign, self.replica
@@ -179,7 +179,8 @@ class Membership:
         steady_since = self._steady_since.setdefault(member, awake)
         return (
             known is not None
-            and stream.durable >= stream.acked_last_index > 0
+            and stream.acked_last_index > 0
+            and stream.durable >= min(stream.acked_last_index, reign.streams.end_lately())
             and member not in self.removing
             and member not in self.relinquished
             and not replica.evidence.refused(member)
