@@ -162,8 +162,9 @@ class Membership:
         """May it become a member in sync?
 
         On its disk is at least what the primary's log held when the primary sent the Append that it acked
-        last (or T_suspect ago: under steady writes there is always more on its way); that Ack is younger than 3 heartbeats; it is not refused; its present process answered at the
-        address that the CONFIG gives (rule `dialback`); and it has acked long enough (rule `steady`).
+        last (or T_suspect ago: under steady writes there is always more on its way); that Ack is younger
+        than 3 heartbeats; it is not refused; its present process answered at the address that the CONFIG
+        gives (rule `dialback`); and it has acked long enough (rule `steady`).
         """
         reign, replica = self.reign, self.replica
         stream = reign.streams.by_member[member]
