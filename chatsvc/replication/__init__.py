@@ -99,9 +99,9 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       something sent within T_suspect: else it may have granted somebody since [anchorfresh].
   5.4 Isolated promotion on: after T_isolated of mere silence of every leader it goes on, degraded.
   5.5 Grow: one learner at a time, never in a CONFIG that drops, when its durable index has reached what the
-      primary's log held when it sent the Append that was acked last, it acked within 3 heartbeats, is not
-      refused, and answered at its advertised address [dialback]. After a drop for silence only after a time
-      of steady acks that doubles [steady].
+      primary's log held when it sent the Append that was acked last (or T_suspect ago), it acked within 3
+      heartbeats, is not refused, and answered at its advertised address [dialback]. After a drop for silence
+      only after a time of steady acks that doubles [steady].
   5.6 Lag: a member whose durable index stands still behind the log for T_lag is frozen: it is sent
       in_sync = false [frozenlease], so its lease ends, and dropped T_evict later, or at once when it
       relinquishes [lag]. `Remove` goes the same way.
@@ -129,8 +129,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       that one first. An answer that names a living primary ends it: dial that one.
   7.2 K: the newest first element of any chain, or a later CONFIG that each of its own members reports
       [heldbyall] to have on disk [helddurable].
-  7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung], pair
-      [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
+  7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung, regiven],
+      pair [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
       log [dropped].
   7.4 Choice: among those with permission whose log is not behind any answering member of K that counts, one
       of the most complete logs at random; it stands or is nominated.

@@ -22,7 +22,7 @@ LOTS = 1 << 16
 def on_nominate(replica: Replica, nominate: Nominate) -> None:
     """Stand, unless there is a primary, an own survey or candidacy, or a grant younger than an RPC."""
     if (
-        not replica.in_service()
+        not replica.weighing.in_service()
         and replica.election is None
         and replica.dir_id in nominate.electorate.committed.in_sync
         and replica.now - replica.granted_at > replica.timers.rpc
@@ -40,7 +40,7 @@ def stand(replica: Replica, counter: int, electorate: Electorate) -> None:
     committed, chain = electorate.committed, replica.chain()
     if epoch <= replica.promised or (chain and chain[0].position > committed.position):
         return
-    if not replica.can_vote():
+    if not replica.weighing.can_vote():
         return
     if any(own.position == committed.position for own in chain):
         replica.advance_commit(committed.index)  # others know it to be committed
@@ -90,7 +90,7 @@ class Candidacy:
                     replica.send(address, vote, member)
         for member in self._ask:
             if member not in self._grants:
-                replica.probe_member(member)
+                replica.hearing.probe_member(member)
         self._look_within(min(self.started_at + self._rounds * rpc - now, replica.timers.probe_every))
 
     def _look_within(self, wait: int) -> None:
@@ -110,8 +110,8 @@ class Candidacy:
         if any(self._answers.get(member) is False for member in self.electorate.committed.in_sync):
             self._give_up()
             return
-        grants = {**self._grants, replica.dir_id: Grant.of(replica.standing(), replica.now)}
-        permitted = permission(replica, replica.dir_id, grants)
+        grants = {**self._grants, replica.dir_id: Grant.of(replica.weighing.standing(), replica.now)}
+        permitted = permission(replica.weighing, replica.dir_id, grants)
         if permitted is None:
             return
         in_sync = permitted.members & grants.keys()
@@ -128,7 +128,7 @@ class Candidacy:
         if permitted.kind == "degraded":
             bypassed |= {
                 member for member in permitted.members
-                if member not in grants and not replica.refused_now(member)
+                if member not in grants and not replica.weighing.refused_now(member)
             }
         bypassed -= in_sync
         bypassed &= members.keys()
@@ -215,18 +215,20 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
     latch stay. The answer leaves when the promise is on disk. A repeated Vote of the epoch that was granted
     is answered alike (rule `regrant`).
     """
+    if replica.weighing.is_mute():
+        return
     chain = replica.chain()
     following = replica.following
     replica.highest_counter = max(replica.highest_counter, vote.epoch.counter)
     if (
         vote.epoch > replica.promised
-        and not replica.in_service()
-        and replica.can_vote()
+        and not replica.weighing.in_service()
+        and replica.weighing.can_vote()
         and (not chain or chain[0].position <= vote.committed.position)
         and (
             vote.last >= replica.log.last
             or replica.dir_id not in vote.committed.in_sync
-            or replica.left_out()
+            or replica.weighing.left_out()
         )
     ):
         replica.step_down(vote.epoch)
@@ -241,17 +243,17 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
         vote.epoch == replica.promised
         and (vote.epoch == following.granted_epoch or not replica.rules.regrant)
         and replica.is_follower
-        and not replica.in_service()
+        and not replica.weighing.in_service()
     ):
         replica.hold(source.address, _granted(replica, vote), source.dir_id, link)
     else:
         replica.send(
             source.address,
-            VoteReply(vote.epoch, False, replica.promised, replica.standing(), vote.sent_at),
+            VoteReply(vote.epoch, False, replica.promised, replica.weighing.standing(), vote.sent_at),
             source.dir_id, link,
         )
 
 
 def _granted(replica: Replica, vote: Vote) -> VoteReply:
-    standing = replica.standing(when_durable=True)
+    standing = replica.weighing.standing(when_durable=True)
     return VoteReply(vote.epoch, True, replica.promised, standing, vote.sent_at)

@@ -130,7 +130,7 @@ class SurveyRound:
         replica.next_election = replica.now + timers.rpc // 2 + replica.draw(timers.rpc)
         news = following.primary != hint.dir_id or following.epoch != hint.epoch or following.suspects
         if hint.dir_id != replica.dir_id and news:
-            replica.waiting_for = ()
+            replica.reporting.waiting_for = ()
             following.hello(hint.address, hint.dir_id)
 
     def _choose(
@@ -147,7 +147,7 @@ class SurveyRound:
         eligible = []
         not_yet = False
         for member in sorted(member for member in answers if member in voters):
-            permitted = permission(replica, member, grants)
+            permitted = permission(replica.weighing, member, grants)
             if permitted is None:
                 continue
             counted = [other for other in sorted(permitted.members) if other in answers]
@@ -162,9 +162,9 @@ class SurveyRound:
             else:
                 not_yet = True
         if not eligible:
-            replica.waiting_for = () if not_yet else self._missing(grants)
+            replica.reporting.waiting_for = () if not_yet else self._missing(grants)
             return
-        replica.waiting_for = ()
+        replica.reporting.waiting_for = ()
         best = max(answers[member].last for member in eligible)
         picks = [member for member in eligible if answers[member].last == best]
         pick = picks[replica.draw(len(picks))]
@@ -186,7 +186,7 @@ class SurveyRound:
             member.dir_id: member
             for grant in grants.values() for config in grant.chain for member in config.members
         }
-        missing = waiting_for(self.replica, grants)
+        missing = waiting_for(self.replica.weighing, grants)
         return tuple(known[member] for member in sorted(missing) if member in known)
 
 
@@ -195,8 +195,8 @@ class SurveyRound:
 
 def own_answer(replica: Replica) -> Answer:
     return Answer(
-        replica.identity.address, replica.promised, replica.log.last, replica.primary_hint(),
-        replica.standing(), replica.can_vote(),
+        replica.identity.address, replica.promised, replica.log.last, replica.weighing.primary_hint(),
+        replica.weighing.standing(), replica.weighing.can_vote(),
     )
 
 
@@ -225,8 +225,8 @@ class Answering:
     def _answer(self, source: Identity, survey: Survey, link: int) -> None:
         replica = self.replica
         answer = own_answer(replica)
-        if replica.disk_suspect and answer.primary is None:
-            return  # it can neither vote nor be counted on
+        if replica.weighing.is_mute() and answer.primary is None:
+            return
         replica.send(
             source.address,
             SurveyReply(survey.survey_id, answer.promised, answer.last, answer.primary, answer.standing,

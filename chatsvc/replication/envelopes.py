@@ -151,7 +151,7 @@ class SurveyReply(msgspec.Struct, frozen=True, gc=False):
     last: Position
     primary: PrimaryHint | None  # set if the sender is primary or hears one
     standing: Standing
-    can_vote: bool  # False: just started, or its disk is suspect
+    can_vote: bool  # False: it has just started
 
 
 class Electorate(msgspec.Struct, frozen=True, gc=False):

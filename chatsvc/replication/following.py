@@ -124,7 +124,7 @@ class Following:
         self.suspects = self.latched = False
         self.contact = awake
         replica.end_election()
-        replica.waiting_for = ()
+        replica.reporting.waiting_for = ()
         replica.wake_by(self.next_hello)
 
     def suspect(self, why: str) -> None:
@@ -270,7 +270,7 @@ class Following:
         if match_index < log.last_index:
             replica.note(NoteKind.TRUNCATES, "from {} to {}", log.last_index, match_index)
         log.truncate(match_index, chain_hash)
-        replica.config_taken()
+        replica.hearing.config_changed()
         replica.saving.truncate(match_index)
         self.stream = stream
         self._ack_number = 0
@@ -309,7 +309,7 @@ class Following:
         if self._relinquished != append.stream:
             self.lease.renew(
                 append.ack_seen, replica.timers.lease, source.dir_id, append.epoch,
-                (append.in_sync and not replica.just_started()) or not replica.rules.learnerlease,
+                (append.in_sync and not replica.weighing.just_started()) or not replica.rules.learnerlease,
             )
         if took:
             self._ack_on_save = True
@@ -341,7 +341,7 @@ class Following:
             log.append(entry)
             saving.append(entry)
             if entry.kind != EntryKind.OP:
-                replica.config_taken()
+                replica.hearing.config_changed()
         return True
 
     # ---- Acks
@@ -383,8 +383,8 @@ class Following:
         replica = self.replica
         self.lease.void()
         self.latched = False
-        replica.note(NoteKind.RELINQUISHES, "{}", self.address)
-        if self.active and self.stream is not None:
+        if self.active and self.stream is not None and self._relinquished != self.stream:
+            replica.note(NoteKind.RELINQUISHES, "{}", self.address)
             self._relinquished = self.stream
             replica.send(self.address, Relinquish(self.stream, self.epoch), self.primary)
 

@@ -57,14 +57,14 @@ class Membership:
         reason = "members"
         if remaining != in_sync:
             reason = "drop"
-            gone = in_sync - remaining
-            replica.note(NoteKind.DROPS, "{} leaving {}", replica.names(gone), replica.names(remaining))
+            names = replica.reporting.names
+            replica.note(NoteKind.DROPS, "{} leaving {}", names(in_sync - remaining), names(remaining))
         else:
             ready = self._ready_to_grow(config)
             if ready:
                 remaining = in_sync | {ready[replica.draw(len(ready))]}
                 reason = "grow"
-                replica.note(NoteKind.GROWS, "to {}", replica.names(remaining))
+                replica.note(NoteKind.GROWS, "to {}", replica.reporting.names(remaining))
         members, removed = self._members(config, remaining)
         if remaining != in_sync or members != config.members or removed != config.removed:
             bypassed = (set(config.bypassed) | self.bypassed) - remaining
@@ -131,7 +131,7 @@ class Membership:
                 and awake - self._progress_awake[member] >= replica.timers.lag
             ):
                 self.frozen_at[member] = awake
-                replica.note(NoteKind.FREEZES, "{} does not get on", replica.names([member]))
+                replica.note(NoteKind.FREEZES, "{} does not get on", replica.reporting.names([member]))
             if member in self.removing and member not in self.frozen_at:
                 self.frozen_at[member] = awake
 
@@ -162,8 +162,9 @@ class Membership:
         """May it become a member in sync?
 
         On its disk is at least what the primary's log held when the primary sent the Append that it acked
-        last; that Ack is younger than 3 heartbeats; it is not refused; its present process answered at the
-        address that the CONFIG gives (rule `dialback`); and it has acked long enough (rule `steady`).
+        last (or T_suspect ago: under steady writes there is always more on its way); that Ack is younger
+        than 3 heartbeats; it is not refused; its present process answered at the address that the CONFIG
+        gives (rule `dialback`); and it has acked long enough (rule `steady`).
         """
         reign, replica = self.reign, self.replica
         stream = reign.streams.by_member[member]
@@ -179,7 +180,8 @@ class Membership:
         steady_since = self._steady_since.setdefault(member, awake)
         return (
             known is not None
-            and stream.durable >= stream.acked_last_index > 0
+            and stream.acked_last_index > 0
+            and stream.durable >= min(stream.acked_last_index, reign.streams.end_lately())
             and member not in self.removing
             and member not in self.relinquished
             and not replica.evidence.refused(member)

@@ -159,6 +159,10 @@ def leased(observer: Observer, holder: DirId, grants: Grants) -> bool:
     While the lease runs its giver cannot have dropped the holder, so the holder's newest CONFIG is the newest
     that can have been committed. Two granters are enough to pass over a silent giver: it can then neither go
     on alone nor get their acks. A silent backup is never passed over (rule `bypassfast`).
+
+    The giver is passed over as the primary of the reign that gave the lease. If a granter has granted it since,
+    it may be primary once more, of a reign that has given no lease yet and so may drop everybody; then it
+    counts as any other member (rule `regiven`). All who still hold a lease of its earlier reign had to grant.
     """
     grant = grants[holder]
     if not (grant.lease_until > observer.now or pair(observer, holder, grants) or not observer.rules.lease):
@@ -166,7 +170,10 @@ def leased(observer: Observer, holder: DirId, grants: Grants) -> bool:
     members = grant.chain[-1].in_sync
     missing = [member for member in members if member not in grants]
     companion = len(members) - len(missing) > 1
-    return all(_may_be_passed_over(observer, member, grant.lease_giver, companion) for member in missing)
+    giver = grant.lease_giver
+    if observer.rules.regiven and any(giver in grants[member].granted_to for member in members if member in grants):
+        giver = None
+    return all(_may_be_passed_over(observer, member, giver, companion) for member in missing)
 
 
 def _may_be_passed_over(observer: Observer, member: DirId, giver: DirId | None, companion: bool) -> bool:

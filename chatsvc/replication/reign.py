@@ -163,7 +163,7 @@ class Reign:
         if not self.serving:
             self.serving = True
             replica.following.lease.void()
-            replica.note(NoteKind.SERVES, "in sync {}", replica.names(committed.in_sync))
+            replica.note(NoteKind.SERVES, "in sync {}", replica.reporting.names(committed.in_sync))
         self.streams.tell_in_sync()
 
     # ---- proposals
@@ -269,6 +269,7 @@ class Reign:
             return
         if replica.rules.lostdata and match_index < self.membership.durable_once.get(member, 0):
             self._reject(source, hello, link, RejectReason.LOST_DATA)
+            self.membership.on_relinquish(member)  # it will never ack again, and holds no lease
             return
         self.membership.on_follower(source)
         self.streams.open(hello.stream, source, link, match_index)
@@ -347,4 +348,4 @@ class Reign:
         for member in relevant:
             silent = evidence.silence(member) >= replica.timers.probe_after
             if silent or evidence.refused(member) or member not in self.streams.by_member:
-                replica.probe_member(member)
+                replica.hearing.probe_member(member)

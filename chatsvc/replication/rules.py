@@ -27,6 +27,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     hung: bool = True
     fresh: bool = True
     bypassfast: bool = True
+    regiven: bool = True
     regrant: bool = True
     learnerlease: bool = True
     always: bool = True
@@ -116,6 +117,10 @@ RULES: dict[str, Rule] = {
     "bypassfast": Rule(
         "A silent backup is never passed over in a leased election.",
         "Two backups that cannot reach each other both become primary.",
+    ),
+    "regiven": Rule(
+        "A giver that a granter has granted since the lease was renewed is not passed over in silence.",
+        "Two primaries: one renewed its reign and drops the silent, the others use leases of its old reign.",
     ),
     "regrant": Rule(
         "A repeated Vote is answered 'granted' only if exactly this epoch was granted.",

@@ -50,6 +50,7 @@ class Streams:
         self.by_member: dict[DirId, Stream] = {}
         self.next_heartbeat = self.replica.now
         self.new_entries = False  # some stream may have room for entries that were not sent yet
+        self._ends: deque[tuple[int, int]] = deque()  # (when, end of the log), of the heartbeats of T_suspect
 
     def open(self, number: int, source: Identity, link: int, match_index: int) -> None:
         self.by_member[source.dir_id] = Stream(number, source, link, match_index)
@@ -69,6 +70,10 @@ class Streams:
                 stream.source.address, StepDown(stream.number, self.reign.epoch), member, stream.link
             )
 
+    def end_lately(self) -> int:
+        """Where the log ended T_suspect ago, or at the first heartbeat of this reign."""
+        return self._ends[0][1] if self._ends else self.replica.log.last_index
+
     # ---- sending
 
     def flush(self) -> None:
@@ -77,6 +82,9 @@ class Streams:
         heartbeat = replica.now >= self.next_heartbeat
         if heartbeat:
             self.next_heartbeat = replica.now + replica.timers.heartbeat
+            self._ends.append((replica.now, replica.log.last_index))
+            while self._ends[0][0] < replica.now - replica.timers.suspect:
+                self._ends.popleft()
         replica.wake_by(self.next_heartbeat)
         if not (heartbeat or self.new_entries):
             return

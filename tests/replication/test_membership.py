@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from chatsvc.replication.envelopes import Envelope, Hello, Reject, RejectReason
-from chatsvc.replication.events import NoteKind, Received, Remove, Role, SaveFailed
+from chatsvc.replication.events import NoteKind, Received, Remove, Role, Save, SaveFailed
 from chatsvc.replication.identity import NO_EPOCH, NO_POSITION, Epoch, Identity
+from chatsvc.replication.replica import Replica
 from chatsvc.replication.rules import ALL
-from tests.replication.cluster import Cluster
+from tests.replication.cluster import Cluster, Server
 
 
 def formed(names: str = "abc", **keys: object) -> Cluster:
@@ -261,3 +262,27 @@ def test_rules_of_this_module_can_be_taken_away() -> None:
     assert cluster.write(b"without b")
     cluster.start("b")
     assert cluster.run(5_000, lambda: cluster.all_in_sync("abc"))
+
+
+def test_a_learner_grows_while_writes_never_pause() -> None:
+    """There is always something under way that it has not saved yet."""
+    cluster = formed("ab")
+    cluster.servers["c"] = type(cluster["a"])(cluster, "c")
+    cluster.start("c")
+
+    def write() -> None:
+        cluster.propose("a", b"x")
+        cluster.later(1, write)
+
+    write()
+    disk_delay(cluster, 20)
+    assert cluster.run(5_000, lambda: cluster.all_in_sync("abc")), cluster.describe()
+
+
+def disk_delay(cluster: Cluster, ms: int) -> None:
+    save = cluster._save
+
+    def slow(server: Server, replica: Replica, wanted: Save) -> None:
+        cluster.later(ms, lambda: save(server, replica, wanted) if server.replica is replica else None)
+
+    cluster._save = slow  # type: ignore[method-assign]

@@ -173,6 +173,15 @@ def test_a_lease_counts_only_with_a_config_that_has_holder_and_candidate() -> No
     assert kind(Observer(refused={b"a"}), b"c", grants) is None
 
 
+def test_a_giver_that_was_elected_again_is_not_passed_over_by_leases_of_its_old_reign() -> None:
+    for observer in (Observer(), Observer(hanging={b"a"})):
+        grants = {b"b": grant(until=1), b"c": grant(until=1, granted=(b"a",))}
+        assert kind(observer, b"b", grants) is None
+        observer.rules = ALL.without("regiven")
+        assert kind(observer, b"b", grants) == "leased"
+    assert kind(Observer(refused={b"a"}), b"b", {b"b": grant(until=1, granted=(b"a",)), b"c": grant()}) == "leased"
+
+
 # ---- pair
 
 

@@ -115,6 +115,9 @@ class Cluster:
         primaries = self.primaries()
         if len(primaries) != 1:
             return False
+        reign = primaries[0].process.replica.reign
+        if len(reign.lease_holders) != len(core) - 1:       # the usual case, told without a status
+            return False
         status = primaries[0].process.replica.status()
         if set(status.in_sync) != {server.directory.dir_id for server in core}:
             return False

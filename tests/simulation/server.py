@@ -47,7 +47,8 @@ NEVER = 1 << 60
 CALLS_REMEMBERED = 256
 NOBODY: tuple[int, Any] = (0, None)
 TICK = Tick()
-AIMED = {NoteKind.CONFIG: "CONFIG", NoteKind.STANDS: "candidacy", NoteKind.GRANTS: "vote"}
+AIMED = {NoteKind.CONFIG: "CONFIG", NoteKind.STANDS: "candidacy", NoteKind.GRANTS: "vote",
+         NoteKind.WINS: "promotion"}
 
 
 class Server:

@@ -6,9 +6,12 @@
                                     isolated=on
     kill a [b ...]    the processes die, at once       start a [b ...]   new processes on the same directories
     pause a [b ...]   the processes stand still        resume a [b ...]  they go on
+    reset a [b ...]   what has reached their kernels and was not read is lost
     wipe a            the directory of the dead server a becomes empty
     cut a b           nothing passes between a and b   cut a>b           nothing passes from a to b
     isolate a         a is cut from all other servers  heal              all cuts end
+    mend a b          the cut between a and b ends     mend a>b          that of one direction
+    mend-disk a       its disk is well again
     hang-disk a 3s    writes of a end only then        machine-off a     a dies with its machine: it does not refuse
     machine-on a      the machine is back, and refuses until a is started
     fill-disk a 3s    a's disk is full for so long   lose a 3            dead a's disk loses its last 3 entries
@@ -179,11 +182,20 @@ class Story:
                     self.c.network.cut(name, other, 10**12)
                     self.c.network.cut(other, name, 10**12)
 
+    def do_mend(self, *words: str) -> None:
+        plain = [word for word in words if ">" not in word]
+        ways = [word.split(">") for word in words if ">" in word]
+        for source, target in [*ways, *((a, b) for a in plain for b in plain)]:
+            self.c.network.cuts.pop((source, target), None)
+
     def do_heal(self) -> None:
         self.c.network.cuts.clear()
 
     def do_hang_disk(self, name: str, lasts: str) -> None:
         self.c.hang_disk(self.server(name), span(lasts))
+
+    def do_mend_disk(self, name: str) -> None:
+        self.server(name).disk.relieve()
 
     def do_machine_off(self, name: str) -> None:
         self.c.machine_off(self.server(name), 10_000 * SECOND)
@@ -213,6 +225,14 @@ class Story:
 
     def do_remove(self, name: str) -> None:
         self.c.remove(self.server(name))
+
+    def do_reset(self, *names: str) -> None:
+        for name in names:
+            process = self.server(name).process
+            assert process is not None
+            process.inbox.clear()
+            for link in process.links():
+                link.lost = True
 
     def do_machine_on(self, name: str) -> None:
         self.c.machine_on(self.server(name))
