@@ -260,19 +260,16 @@ class Node:
             self._tell_condition()
 
     def _tell_condition(self) -> None:
-        replica = self._host.replica
-        if replica.problem:
-            condition = f"problem: {replica.problem}"
+        status = self._host.status()
+        if status.problem:
+            condition = f"problem: {status.problem}"
         elif self._serving:
             condition = "primary, serving clients"
-        elif replica.role in (Role.BACKUP, Role.LEARNER):
-            hint = replica.primary_hint()
-            if hint is None:
-                return
-            role = "backup" if replica.role == Role.BACKUP else "catching up"
-            condition = f"{role}, following {hint.address}"
-        elif replica.waiting_for:
-            condition = f"waiting for {', '.join(self._host.status().waiting_for)}"
+        elif status.role in (Role.BACKUP, Role.LEARNER) and status.primary is not None:
+            role = "backup" if status.role == Role.BACKUP else "catching up"
+            condition = f"{role}, following {status.primary.address}"
+        elif status.waiting_for:
+            condition = f"waiting for {', '.join(status.waiting_for)}"
         else:
             return  # an election is under way, or about to be
         if condition != self._condition:
