@@ -189,7 +189,8 @@ class Cluster:
         return [*later[::-1], *([seen] if seen is not None else [])]
 
     def _on_every_disk(self, process: Process, entry: Entry) -> None:
-        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's log.
+        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's
+        log.
 
         A CONFIG that was appended in this very turn may have come after the commit: then one before counts.
         """

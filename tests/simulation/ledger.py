@@ -16,11 +16,14 @@ from typing import Any
 from tests.simulation.run import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-SUMMED = ("acknowledged", "promotions", "kills", "double kills", "full crashes", "pauses", "disk hangs", "cuts",
-          "machines off", "wipes", "client crashes", "truncations", "unsynced lost", "written but not told",
-          "left out of the core", "entries doubled", "replaced", "aimed at CONFIG", "aimed at candidacy",
-          "aimed at vote", "aimed at promotion", "reads granted", "forged epochs", "stops", "note grows", "note drops", "note steps down", "note stalled", "note freezes",
-          "note relinquishes", "note degraded", "full disks", "failed syncs", "members removed")
+SUMMED = (
+    "acknowledged", "promotions", "kills", "double kills", "full crashes", "pauses", "disk hangs", "cuts",
+    "machines off", "wipes", "client crashes", "truncations", "unsynced lost", "written but not told",
+    "left out of the core", "entries doubled", "replaced", "aimed at CONFIG", "aimed at candidacy",
+    "aimed at vote", "aimed at promotion", "reads granted", "forged epochs", "stops", "note grows",
+    "note drops", "note steps down", "note stalled", "note freezes", "note relinquishes", "note degraded",
+    "full disks", "failed syncs", "members removed",
+)
 
 # At least so much per seed, on the average of a class; a batch with less judges nothing and fails.
 FLOOR: dict[str, dict[str, float]] = {

@@ -99,7 +99,7 @@ class Machine:
             client = self.clients[name] = Client()
         if number <= client.head:
             return client.results.get(number, 0)
-        assert number == client.head + 1, f"operations of a client are applied without a gap: {command}, head {client.head}"
+        assert number == client.head + 1, f"a gap before operation {command}, last one {client.head}"
         client.head = number
         if incarnation < self.accounts.get(account, (0, 0))[0]:
             result = REPLACED

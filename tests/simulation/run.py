@@ -113,6 +113,7 @@ def recover(cluster: Cluster, random: Random) -> int:
         cluster.judge.violation("stuck: not everybody in sync", describe(cluster))
     for client in cluster.clients:
         client.quiet = True
+        client.patience = max(client.patience, 3 * SECOND)
     if not cluster.agenda.run(began + RECOVERY,
                               lambda: all(client.acked == client.issued for client in cluster.clients)):
         cluster.judge.violation("stuck: clients not answered",
@@ -161,7 +162,7 @@ def survive(cluster: Cluster, mode: str, seed: int) -> int | None:
     done, before = cluster.agenda.now, len(last)
     served = cluster.agenda.run(
         done + availability.BOUND,
-        lambda: len(last) > before and cluster.stats["acknowledged"] > 0 and (survivor in cluster.primaries() if survivor else True))
+        lambda: len(last) > before and (survivor is None or survivor in cluster.primaries()))
     if served:
         return cluster.agenda.now - done
     cluster.note("judge", "blocked", describe(cluster))

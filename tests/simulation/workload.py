@@ -121,6 +121,7 @@ class Client:
         self.acked = 0               # all up to this number are answered
         # lost at a crash
         self.alive, self.quiet = True, False
+        self.patience = self.parameters.give_up
         self.tokens = 0
         self.token = 0               # of the session asked for or held; what carries another one is void
         self.target = cluster.addresses[0]
@@ -137,8 +138,7 @@ class Client:
         self.agenda.after(1 + int(self.random.random() * 2 * p.think), self.turn)
         if not self.alive or now < self.rests_until or (self.quiet and self.acked == self.issued):
             return
-        patience = max(p.give_up, 3_000 * MS) if self.quiet else p.give_up
-        if self.token and now - self.heard > patience and (self.acked < self.issued or not self.open):
+        if self.token and now - self.heard > self.patience and (self.acked < self.issued or not self.open):
             self.stats["client gave up"] += 1
             self.leave(self.random.choice(self.cluster.addresses))
         if not self.token:

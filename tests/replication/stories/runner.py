@@ -2,7 +2,8 @@
 
     cluster a b c [KEY=VALUE ...]   a founds a cluster, the others join; it ends when everybody is in sync
                                     keys: seed (of all chance), founders (so many are in sync, the others
-                                    not started), heartbeat and latency (ms), append (entries in one Append),
+                                    not started), heartbeat and latency (ms), append (entries in one Append), window
+                                    (entries under way to one backup),
                                     isolated=on
     kill a [b ...]    the processes die, at once       start a [b ...]   new processes on the same directories
     pause a [b ...]   the processes stand still        resume a [b ...]  they go on
@@ -22,7 +23,8 @@
     run 2s            let time pass
     until CONDITION [within 10s]    let time pass until then; says how long it took
         a serves · a is ROLE · a suspects · in-sync a b (all of them would survive now) · answered (the client's
-        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk)
+        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk) ·
+        a stored entry 7
     status            who is what, how far the logs go, who is in sync
     quietly           events are not printed from here on        aloud       they are
 
@@ -131,7 +133,8 @@ class Story:
             servers=len(names), founders=len(names) if "founders" not in keys else int(keys["founders"]),
             latency_min=latency, latency_max=latency, write_min=MS, write_max=MS, clients=1, accounts=1,
             think=20 * MS, give_up=500 * MS, heartbeat_ms=int(keys.get("heartbeat", 50)),
-            isolated="isolated" in keys, append_entries=int(keys.get("append", 512)))
+            isolated="isolated" in keys, append_entries=int(keys.get("append", 512)),
+            window_entries=int(keys.get("window", 2_048)))
         self.cluster = Cluster(f"story/{keys.get('seed', 0)}", parameters, self.rules, trace=True)
         assert self.c.addresses == names, "servers are called a, b, c, …"
         for client in self.c.clients:
@@ -278,7 +281,9 @@ class Story:
             return server.role() == " ".join(words[2:])
         if words[1:] == ("suspects",):
             return server.process is not None and server.process.replica.status().primary is None
-        assert words[1] in ("holds", "stored") and words[2] == "CONFIG", words
+        assert words[1] in ("holds", "stored"), words
+        if words[1:3] == ("stored", "entry"):
+            return len(server.directory.entries) >= int(words[3])
         config: Config | None = None
         if words[1] == "holds" and server.process is not None:
             config = server.process.replica.log.newest_config
