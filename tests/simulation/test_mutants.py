@@ -1,4 +1,5 @@
 """Every rule of the core, taken away, is noticed by a stored schedule, or its argument is written down."""
+
 from __future__ import annotations
 
 import pytest
