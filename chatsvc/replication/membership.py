@@ -226,6 +226,9 @@ class Membership:
         members = {member.dir_id: member for member in config.members}
         removed = config.removed
         for dir_id, source in list(self._newcomers.items()):
+            if dir_id in removed:
+                del self._newcomers[dir_id]
+                continue
             known = members.get(dir_id)
             if known is not None and known.address == source.address and known.name == source.name:
                 if self._answered_at(source, source.address):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from chatsvc.replication.replica import Replica
 
 BARRIERS_MAX = 4_096
+STRANGERS_MAX = 64
 
 
 class Reign:
@@ -149,9 +150,9 @@ class Reign:
             return
         if rules.anchor and not self.behind.may_go_on_with(config.in_sync, commit=True):
             return
-        passes_config = config.index > replica.commit_index
+        known_committed = replica.log.configs[0]
         replica.advance_commit(index)
-        if passes_config:
+        if replica.log.configs[0] is not known_committed:
             self._config_committed()
 
     def _config_committed(self) -> None:
@@ -270,6 +271,8 @@ class Reign:
         if replica.rules.lostdata and match_index < self.membership.durable_once.get(member, 0):
             self._reject(source, hello, link, RejectReason.LOST_DATA)
             self.membership.on_relinquish(member)  # it will never ack again, and holds no lease
+            return
+        if present is None and len(self.streams.by_member) >= len(config.members) + STRANGERS_MAX:
             return
         self.membership.on_follower(source)
         self.streams.open(hello.stream, source, link, match_index)

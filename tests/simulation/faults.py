@@ -9,6 +9,7 @@ Classes of runs, each with the faults of the ones before it:
 - `isolated`: as `cut` with isolated promotion on, but no cut outlasts T_evict (longer ones may split the
   cluster: docs/guarantees.md).
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -190,7 +191,7 @@ class Nemesis:
             ways = [(a, b) for a in names for b in names if (a in side) != (b in side)]
         lasts = min(random.choice(CUTS_MS), self.cut_max_ms) * MS + random.randint(0, 200 * MS)
         self._cut_ways(ways, lasts)
-        if random.random() < 0.15:                          # flapping
+        if random.random() < 0.15:  # flapping
             for again in range(1, random.randint(2, 5)):
                 self._later(again * (lasts + random.randint(10, 500) * MS), self._cut_ways, ways, lasts)
 

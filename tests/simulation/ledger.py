@@ -4,6 +4,7 @@ The ledger belongs to one state of the sources: `fingerprint` names it. Under it
 of seeds that were run (half open), the sums of their figures, and every seed that failed. Seeds in the ledger
 are not run again.
 """
+
 from __future__ import annotations
 
 import json
@@ -16,11 +17,42 @@ from typing import Any
 from tests.simulation.run import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
-SUMMED = ("acknowledged", "promotions", "kills", "double kills", "full crashes", "pauses", "disk hangs", "cuts",
-          "machines off", "wipes", "client crashes", "truncations", "unsynced lost", "written but not told",
-          "left out of the core", "entries doubled", "replaced", "aimed at CONFIG", "aimed at candidacy",
-          "aimed at vote", "aimed at promotion", "reads granted", "forged epochs", "stops", "note grows", "note drops", "note steps down", "note stalled", "note freezes",
-          "note relinquishes", "note degraded", "full disks", "failed syncs", "members removed")
+SUMMED = (
+    "acknowledged",
+    "promotions",
+    "kills",
+    "double kills",
+    "full crashes",
+    "pauses",
+    "disk hangs",
+    "cuts",
+    "machines off",
+    "wipes",
+    "client crashes",
+    "truncations",
+    "unsynced lost",
+    "written but not told",
+    "left out of the core",
+    "entries doubled",
+    "replaced",
+    "aimed at CONFIG",
+    "aimed at candidacy",
+    "aimed at vote",
+    "aimed at promotion",
+    "reads granted",
+    "forged epochs",
+    "stops",
+    "note grows",
+    "note drops",
+    "note steps down",
+    "note stalled",
+    "note freezes",
+    "note relinquishes",
+    "note degraded",
+    "full disks",
+    "failed syncs",
+    "members removed",
+)
 
 # At least so much per seed, on the average of a class; a batch with less judges nothing and fails.
 FLOOR: dict[str, dict[str, float]] = {
@@ -30,7 +62,7 @@ FLOOR: dict[str, dict[str, float]] = {
     "join": {"acknowledged": 30, "promotions": 1.5, "kills": 2, "cuts": 0.7, "wipes": 0.05, "note grows": 1},
     "isolated": {"acknowledged": 50, "promotions": 2, "kills": 2, "pauses": 0.7, "cuts": 1},
 }
-BATCH_MIN = 30          # fewer seeds than this are not judged by the floor
+BATCH_MIN = 30  # fewer seeds than this are not judged by the floor
 
 
 def fingerprint() -> str:
@@ -98,15 +130,24 @@ class Totals:
         """Which figures are too low for the batch to mean anything; empty if none."""
         if self.seeds < BATCH_MIN:
             return []
-        return [f"{name}: {self.sums[name] / self.seeds:.2f} a seed, at least {floor} wanted"
-                for name, floor in FLOOR.get(kind, {"acknowledged": 1, "kills": 1}).items()
-                if self.sums[name] < floor * self.seeds]
+        return [
+            f"{name}: {self.sums[name] / self.seeds:.2f} a seed, at least {floor} wanted"
+            for name, floor in FLOOR.get(kind, {"acknowledged": 1, "kills": 1}).items()
+            if self.sums[name] < floor * self.seeds
+        ]
 
     def content(self) -> dict[str, Any]:
-        return {"ranges": self.ranges, "seeds": self.seeds, "steps": self.steps,
-                "simulated_s": round(self.simulated_s, 1), "worst_gap_s": round(self.worst_gap_s, 3),
-                "worst_recovery_s": round(self.worst_recovery_s, 3), "blocked": self.blocked,
-                "sums": dict(sorted(self.sums.items())), "failures": self.failures}
+        return {
+            "ranges": self.ranges,
+            "seeds": self.seeds,
+            "steps": self.steps,
+            "simulated_s": round(self.simulated_s, 1),
+            "worst_gap_s": round(self.worst_gap_s, 3),
+            "worst_recovery_s": round(self.worst_recovery_s, 3),
+            "blocked": self.blocked,
+            "sums": dict(sorted(self.sums.items())),
+            "failures": self.failures,
+        }
 
 
 class Ledger:

@@ -2,7 +2,8 @@
 
     cluster a b c [KEY=VALUE ...]   a founds a cluster, the others join; it ends when everybody is in sync
                                     keys: seed (of all chance), founders (so many are in sync, the others
-                                    not started), heartbeat and latency (ms), append (entries in one Append),
+                                    not started), heartbeat and latency (ms), append (entries in one Append), window
+                                    (entries under way to one backup),
                                     isolated=on
     kill a [b ...]    the processes die, at once       start a [b ...]   new processes on the same directories
     pause a [b ...]   the processes stand still        resume a [b ...]  they go on
@@ -22,12 +23,14 @@
     run 2s            let time pass
     until CONDITION [within 10s]    let time pass until then; says how long it took
         a serves · a is ROLE · a suspects · in-sync a b (all of them would survive now) · answered (the client's
-        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk)
+        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk) ·
+        a stored entry 7
     status            who is what, how far the logs go, who is in sync
     quietly           events are not printed from here on        aloud       they are
 
 While time passes, each event worth a line is printed with the seconds since the story began.
 """
+
 from __future__ import annotations
 
 import re
@@ -43,7 +46,7 @@ from tests.simulation.parameters import Parameters
 from tests.simulation.server import Server
 
 FOLDER = Path(__file__).parent
-HIDDEN = ("surveys",)            # events too frequent to be told
+HIDDEN = ("surveys",)  # events too frequent to be told
 LIST = re.compile(r"[\[(]([a-h](?:, [a-h])*),?[\])]")
 
 
@@ -57,7 +60,7 @@ def rewritten(text: str, rules: Rules = ALL) -> str:
     blocks = []
     for block in text.strip("\n").split("\n\n"):
         lines = block.split("\n")
-        told = lines[:lines.index("----")] if "----" in lines else lines
+        told = lines[: lines.index("----")] if "----" in lines else lines
         commands = [line for line in told if line and not line.startswith("#")]
         for command in commands:
             story.command(command)
@@ -73,7 +76,7 @@ class Story:
         self.told = 0
         self.began = 0
         self.aloud = True
-        self.over = False                       # a guarantee broke: nothing more happens
+        self.over = False  # a guarantee broke: nothing more happens
 
     def printed(self) -> list[str]:
         out, self.out = self.out, []
@@ -113,7 +116,7 @@ class Story:
     def _tell(self) -> None:
         """Print what has happened since the last time."""
         assert self.c.lines is not None
-        new, self.told = self.c.lines[self.told:], len(self.c.lines)
+        new, self.told = self.c.lines[self.told :], len(self.c.lines)
         if not self.aloud:
             return
         for when, who, what in new:
@@ -128,10 +131,21 @@ class Story:
         keys = dict(word.split("=") for word in words if "=" in word)
         latency = int(float(keys.get("latency", 1)) * MS)
         parameters = Parameters(
-            servers=len(names), founders=len(names) if "founders" not in keys else int(keys["founders"]),
-            latency_min=latency, latency_max=latency, write_min=MS, write_max=MS, clients=1, accounts=1,
-            think=20 * MS, give_up=500 * MS, heartbeat_ms=int(keys.get("heartbeat", 50)),
-            isolated="isolated" in keys, append_entries=int(keys.get("append", 512)))
+            servers=len(names),
+            founders=len(names) if "founders" not in keys else int(keys["founders"]),
+            latency_min=latency,
+            latency_max=latency,
+            write_min=MS,
+            write_max=MS,
+            clients=1,
+            accounts=1,
+            think=20 * MS,
+            give_up=500 * MS,
+            heartbeat_ms=int(keys.get("heartbeat", 50)),
+            isolated="isolated" in keys,
+            append_entries=int(keys.get("append", 512)),
+            window_entries=int(keys.get("window", 2_048)),
+        )
         self.cluster = Cluster(f"story/{keys.get('seed', 0)}", parameters, self.rules, trace=True)
         assert self.c.addresses == names, "servers are called a, b, c, …"
         for client in self.c.clients:
@@ -278,7 +292,9 @@ class Story:
             return server.role() == " ".join(words[2:])
         if words[1:] == ("suspects",):
             return server.process is not None and server.process.replica.status().primary is None
-        assert words[1] in ("holds", "stored") and words[2] == "CONFIG", words
+        assert words[1] in ("holds", "stored"), words
+        if words[1:3] == ("stored", "entry"):
+            return len(server.directory.entries) >= int(words[3])
         config: Config | None = None
         if words[1] == "holds" and server.process is not None:
             config = server.process.replica.log.newest_config
@@ -294,9 +310,11 @@ class Story:
                 continue
             status = server.process.replica.status()
             config = status.config
-            line = (f"{server.address} {'paused ' if server.process.paused else ''}{status.role.value:8} "
-                    f"epoch={status.epoch.counter} last={status.last_index} commit={status.commit_index} "
-                    f"in_sync={self.names(config.in_sync) if config else 'unknown'}")
+            line = (
+                f"{server.address} {'paused ' if server.process.paused else ''}{status.role.value:8} "
+                f"epoch={status.epoch.counter} last={status.last_index} commit={status.commit_index} "
+                f"in_sync={self.names(config.in_sync) if config else 'unknown'}"
+            )
             if status.waiting_for:
                 line += f" waiting for {' '.join(status.waiting_for)}"
             if status.problem:
