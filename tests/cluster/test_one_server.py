@@ -89,7 +89,6 @@ async def test_senders_killed_in_mid_sending_leave_no_message_twice(tmp_path: Pa
             answered += [json.loads(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
             acknowledged += [f"{first + place}" for place in range(len(answered))]
         history = [message.text for message in await asking.history("alice", "alice", limit=written)]
-        await asking.close()
         assert len(history) == len(set(history)), "doubled"
         assert set(acknowledged) <= set(history), "lost"
         assert history == sorted(history, key=int), "reordered"
