@@ -127,7 +127,7 @@ class SurveyRound:
         """Somebody hears a primary: dial it, even if more was promised here than its epoch."""
         replica = self.replica
         following, timers = replica.following, replica.timers
-        replica.next_election = replica.now + timers.rpc // 2 + replica.draw(timers.rpc)
+        replica.next_election = replica.now + timers.rpc + replica.draw(timers.rpc)  # time to be welcomed
         news = following.primary != hint.dir_id or following.epoch != hint.epoch or following.suspects
         if hint.dir_id != replica.dir_id and news:
             replica.reporting.waiting_for = ()

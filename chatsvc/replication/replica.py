@@ -35,40 +35,29 @@ from chatsvc.replication.envelopes import (
     Welcome,
 )
 from chatsvc.replication.events import (
-    BarrierResult,
     Broken,
     ConfigFile,
-    EpochSeen,
     Event,
-    ForcePromote,
     ForceResult,
     HardState,
-    Leave,
     LogView,
     Note,
     NoteKind,
     ProbeAccepted,
     ProbeAnswered,
     ProbeRefused,
-    ProposalResult,
-    Propose,
     Read,
-    ReadBarrier,
-    ReadDone,
     Ready,
     Received,
-    Remove,
     Role,
     SaveCluster,
     SaveConfigFile,
-    Saved,
-    SaveFailed,
     Status,
-    Tick,
 )
 from chatsvc.replication.evidence import Evidence
-from chatsvc.replication.following import READ_MATCH, Following
+from chatsvc.replication.following import Following
 from chatsvc.replication.hearing import Hearing
+from chatsvc.replication.hosting import Hosting
 from chatsvc.replication.identity import (
     NO_EPOCH,
     ClusterId,
@@ -80,7 +69,7 @@ from chatsvc.replication.identity import (
 from chatsvc.replication.lease import LONG_AGO, Lease
 from chatsvc.replication.log import Log
 from chatsvc.replication.reign import Reign
-from chatsvc.replication.releasing import READ_RELEASE, Releasing
+from chatsvc.replication.releasing import Releasing
 from chatsvc.replication.reporting import Reporting
 from chatsvc.replication.rules import ALL, Rules
 from chatsvc.replication.saving import Saving
@@ -88,7 +77,6 @@ from chatsvc.replication.settings import Settings
 from chatsvc.replication.weighing import Weighing
 
 PROBLEM_ROLLED_BACK = "the database is older than the file beside it: rolled back"
-PROBLEM_DISK = "the disk cannot be trusted any more"
 
 
 class Part(Enum):
@@ -153,24 +141,16 @@ class Replica:
         self._learned: dict[str, None] = {}
         self.next_election = now + draw(self.timers.survey_wait + 1)
         self._wake_at = now
+        self.hosting = Hosting(self)
         self.hearing = Hearing(self, self._payload_handlers())
         hearing = self.hearing
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Tick: self._on_tick,
             Received: hearing.on_received,
             ProbeRefused: hearing.on_probe_refused,
             ProbeAccepted: hearing.on_probe_accepted,
             ProbeAnswered: hearing.on_probe_answered,
             Broken: hearing.on_broken,
-            Saved: self._on_saved,
-            SaveFailed: self._on_save_failed,
-            Propose: self._on_propose,
-            ReadDone: self._on_read_done,
-            ReadBarrier: self._on_barrier,
-            EpochSeen: self._on_epoch_seen,
-            Leave: self._on_leave,
-            ForcePromote: self._on_force_promote,
-            Remove: self._on_remove,
+            **self.hosting.handlers(),
         }
 
     def _payload_handlers(self) -> dict[type, Callable[[Identity, Any, int], None]]:
@@ -204,7 +184,7 @@ class Replica:
             if gap >= self.timers.stall:
                 self._after_stall(gap)
         if self.part is Part.OUT:
-            self._step_out(event)
+            self.hosting.refuse(event)
             return
         following = self.following
         if (
@@ -272,15 +252,6 @@ class Replica:
             self.reign.after_stall()
         self.following.after_stall(self.following.lease.runs(self.now))
 
-    def _step_out(self, event: Event) -> None:
-        """Nothing but proposals and reads is answered any more, and those with no."""
-        if isinstance(event, Propose):
-            self.ready.results.append(ProposalResult(event.token, 0, "not primary", None))
-        elif isinstance(event, ReadBarrier):
-            self.ready.barriers.append(BarrierResult(event.token, False, 0))
-        elif isinstance(event, ForcePromote):
-            self.ready.forced.append(ForceResult(event.token, None, "this server has given up every role"))
-
     # ---- asking the host
 
     def send(self, address: str, payload: Payload, dir_id: DirId | None = None, link: int = 0) -> None:
@@ -302,9 +273,6 @@ class Replica:
 
     def report(self, problem: str, ms: int | None = None) -> None:
         self.reporting.report(problem, ms)
-
-    def _on_tick(self, event: Tick) -> None:
-        pass
 
     # ---- log, promise, commit
 
@@ -359,15 +327,6 @@ class Replica:
         own = self.identity
         self.identity = Identity(cluster_id, own.dir_id, own.boot, own.address, own.name)
         self.saving.add(SaveCluster(cluster_id))
-
-    def _on_read_done(self, event: ReadDone) -> None:
-        purpose = event.read.purpose
-        if purpose == READ_RELEASE:
-            self.releasing.on_read(event)
-        elif purpose == READ_MATCH:
-            self.following.on_match_read(event)
-        elif self.reign is not None:
-            self.reign.on_read(event)
 
     # ---- parts
 
@@ -465,6 +424,20 @@ class Replica:
         self.append_config(in_sync, members, reason, bypassed, removed, forced)
         self._wake_at = self.now
 
+    def go_out(self, problem: str) -> None:
+        """Give up every role for good; nothing is sent any more that waits for a save."""
+        if problem:
+            self.report(problem)
+        if self.reign is None:
+            self.following.relinquish()
+        self.step_down()
+        self.following.forget()
+        self.end_election()
+        self.part = Part.OUT
+        self.saving.held.clear()
+        for outstanding in self.saving.outstanding:
+            outstanding.held.clear()
+
     def survey_within(self, wait: int) -> None:
         """Have the next survey soon, after a random wait."""
         soon = self.now + self.draw(wait + 1)
@@ -533,83 +506,6 @@ class Replica:
         self.highest_counter = max(self.highest_counter, reply.promised.counter)
         if isinstance(self.election, Candidacy):
             self.election.on_reply(source, reply)
-
-    # ---- the host's own events
-
-    def _on_saved(self, event: Saved) -> None:
-        self.saving.saved(event.save_id, self.ready.envelopes)
-        if self.election is not None:
-            self.election.look_at = self.now
-        if self.disk_full:
-            self.disk_full = False
-            self.following.end_relinquishing()
-        if self.reign is not None:
-            self.reign.on_saved()
-        else:
-            self.following.on_saved()
-
-    def _on_save_failed(self, event: SaveFailed) -> None:
-        """A full disk: others go on without this replica. Any other failure: it takes part in nothing."""
-        if not event.full:
-            self._go_out(PROBLEM_DISK)
-            return
-        self.disk_full = True
-        reign = self.reign
-        if reign is None:
-            self.following.relinquish()
-        elif reign.others:
-            self.step_down()
-
-    def _go_out(self, problem: str) -> None:
-        if problem:
-            self.report(problem)
-        if self.reign is None:
-            self.following.relinquish()
-        self.step_down()
-        self.following.forget()
-        self.end_election()
-        self.part = Part.OUT
-        self.saving.held.clear()
-        for outstanding in self.saving.outstanding:
-            outstanding.held.clear()
-
-    def _on_leave(self, event: Leave) -> None:
-        self._go_out("")
-
-    def _on_propose(self, event: Propose) -> None:
-        if self.reign is not None:
-            self.ready.results.append(self.reign.propose(event))
-        else:
-            result = ProposalResult(event.token, 0, "not primary", self.weighing.primary_hint())
-            self.ready.results.append(result)
-
-    def _on_barrier(self, event: ReadBarrier) -> None:
-        if self.reign is not None:
-            self.reign.on_barrier(event)
-        else:
-            self.ready.barriers.append(BarrierResult(event.token, False, 0))
-
-    def _on_epoch_seen(self, event: EpochSeen) -> None:
-        if self.reign is not None:
-            self.reign.on_epoch_seen(event.counter)
-
-    def _on_force_promote(self, event: ForcePromote) -> None:
-        """Stand outside the rules, unless there is a primary."""
-        refusal = ""
-        if self.reign is not None:
-            refusal = "this server is primary"
-        elif self.following.hears():
-            refusal = f"there is a primary at {self.following.address}"
-        elif self.log.newest_config is None:
-            refusal = "this server has nothing to serve"
-        if refusal:
-            self.ready.forced.append(ForceResult(event.token, None, refusal))
-        else:
-            voting.force(self, event.token)
-
-    def _on_remove(self, event: Remove) -> None:
-        if self.reign is not None:
-            self.reign.membership.remove(event.dir_id)
 
     # ---- for people
 

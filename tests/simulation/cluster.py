@@ -16,6 +16,7 @@ from chatsvc.replication.configs import Config, decode_config
 from chatsvc.replication.entries import Entry, EntryKind
 from chatsvc.replication.events import EpochSeen, Leave, Remove
 from chatsvc.replication.founding import found
+from chatsvc.replication.identity import Epoch
 from tests.simulation.agenda import MS, SECOND, Agenda
 from tests.simulation.checkers import Judge
 from tests.simulation.directory import Directory
@@ -307,6 +308,13 @@ class Cluster:
             self.stats["members removed"] += 1
             self.note(primaries[0].address, "is told to remove", server.address)
             process.arrive("event", Remove(server.directory.dir_id), None)
+
+    def stood_in_vain(self, server: Server, ahead: int) -> None:
+        """A dead server has stood for a higher epoch once, and died before anybody heard: only its disk knows."""
+        highest = max(each.directory.promised.counter for each in self.servers)
+        self.stats["stood in vain"] += 1
+        self.note(server.address, "has stood for epoch", highest + ahead, "in vain")
+        server.directory.promised = Epoch(highest + ahead, 0, server.directory.dir_id)
 
     def machine_off(self, server: Server, lasts: int) -> None:
         """The process dies with its machine: nobody refuses there until it is back."""

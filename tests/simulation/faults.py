@@ -72,6 +72,8 @@ class Nemesis:
             server = random.choice(dead)
             if self.kind == "join" and random.random() < 0.4:
                 cluster.wipe(server)
+            if random.random() < 0.1:
+                cluster.stood_in_vain(server, random.randint(1, 3))
             cluster.restart(server)
         elif dice < 0.5:
             self._kill(self._primary_or(server, 0.5), random.random())

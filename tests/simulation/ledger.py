@@ -39,6 +39,7 @@ SUMMED = (
     "aimed at candidacy",
     "aimed at vote",
     "aimed at promotion",
+    "stood in vain",
     "reads granted",
     "forged epochs",
     "stops",
