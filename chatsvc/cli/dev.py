@@ -260,7 +260,7 @@ class _Cluster:
         await asyncio.gather(*(self._end(server, signal.SIGTERM) for server in self._servers.values()))
 
     async def _wait_for_all(self) -> None:
-        """Until one serves and all would survive it; or one has ended (what it said is shown), or it is time to stop."""
+        """Until one serves and all would survive it; or one has ended (it has said why), or it is time to stop."""
         from chatsvc.client import status
 
         addresses = [server.address for server in self._servers.values()]
