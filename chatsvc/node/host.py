@@ -94,8 +94,8 @@ class Host:
 
     @property
     def is_saving(self) -> bool:
-        """Whether something is on its way to the disk."""
-        return bool(self._saving or self._saves)
+        """Whether something is on its way to the disk, which has room."""
+        return bool(self._saving or self._saves) and not self._disk_full
 
     @property
     def durable_index(self) -> int:

@@ -194,7 +194,10 @@ class Node:
         self._host.start()
 
     async def close(self, timeout_s: float) -> None:
-        """Carry out what is queued, give up every role, bring everything to disk, end the threads."""
+        """Carry out what is queued, give up every role, bring everything to disk, end the threads.
+
+        Takes little more than one and a half of `timeout_s`, unless the disk hangs.
+        """
         if self._flush_due is not None:
             self._flush_due.cancel()
         try:
@@ -209,7 +212,11 @@ class Node:
                 await self._host.close(timeout_s / 2)
                 self._end_reign()
                 if self._failure is None:
-                    await self._machine.close()
+                    try:
+                        async with asyncio.timeout(timeout_s / 2):
+                            await self._machine.close()
+                    except TimeoutError:
+                        log.warning("not everything is in the tables; the log has it all")
         finally:
             for thread in (self._log_thread, self._state_thread, self._read_thread):
                 await asyncio.to_thread(thread.close)
