@@ -196,15 +196,17 @@ class Server:
 
     async def stop(self) -> None:
         """Say goodbye, give up every role, bring everything to disk, let go of port and directory."""
-        if self._api is not None:
-            await self._api.say_goodbye()
-        if self.node is not None:
-            # The port stays open until the node has given up its roles: it is this server's sign of life.
-            await self.node.close(LEAVE_S)
-            self.node = None
-        if self._api is not None:
-            await self._api.stop()
-            self._api = None
+        try:
+            if self._api is not None:
+                await self._api.say_goodbye()
+            if self.node is not None:
+                # The port stays open until the node has given up its roles: it is this server's sign of life.
+                await self.node.close(LEAVE_S)
+                self.node = None
+        finally:
+            if self._api is not None:
+                await self._api.stop()
+                self._api = None
         if self._directory is not None:
             self._directory.close()
             self._directory = None
