@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from chatsvc.v1.replication_pb2_grpc import ReplicationStub
 
 DEADLINE_S = 20.0
 POLL_S = 0.02
+
+_LOG_LINE = re.compile(r"[-0-9]{10} [:,0-9]{12} [A-Z]+ ")
 
 _CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -83,6 +86,16 @@ class ServerProcess:
             self._process.kill()
             self._process.wait()
         self.is_paused = False
+
+    def wait(self) -> int:
+        """Wait for the end of the process; its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout=DEADLINE_S)
+
+    def words(self) -> str:
+        """What it has said, without its log."""
+        lines = self.output.read_text().splitlines(keepends=True) if self.output.exists() else []
+        return "".join(line for line in lines if not _LOG_LINE.match(line))
 
     def terminate(self) -> int:
         """SIGTERM; the exit status."""
