@@ -89,20 +89,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def free_port(host: str) -> int:
-    """A port of that host that is free at this moment.
+def free_port(host: str, port: int) -> int:
+    """That port of the host, or for 0 any, if it is free at this moment.
 
     Raises:
-        StartError: the host is none of this machine.
+        StartError: it is not, or the host is none of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.socket(family) as probe:
-            probe.bind((host, 0))
-            port: int = probe.getsockname()[1]
-            return port
-    except OSError as error:
-        raise StartError(f"can't listen on {host}: {error.strerror}") from None
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            found: int = probe.getsockname()[1]
+            return found
+    except OSError:
+        raise StartError(
+            f"can't listen on {host}:{port}: another program has the port, or the host is not this machine's"
+        ) from None
 
 
 class Server:
@@ -162,8 +165,10 @@ class Server:
         assert self._directory is not None
         settings = self.settings
         written_host = f"[{host}]" if ":" in host else host
-        port = port or free_port(host)
+        port = free_port(host, port)  # before anything is written to the directory
         self.address = settings.advertise or f"{written_host}:{port}"
+        if settings.join and set(settings.join) == {self.address}:
+            raise StartError(f"{self.address} is this server itself: say where another one of the cluster is")
         replication = Settings(
             timers=settings.timers,
             join=settings.join,
@@ -191,15 +196,17 @@ class Server:
 
     async def stop(self) -> None:
         """Say goodbye, give up every role, bring everything to disk, let go of port and directory."""
-        if self._api is not None:
-            await self._api.say_goodbye()
-        if self.node is not None:
-            # The port stays open until the node has given up its roles: it is this server's sign of life.
-            await self.node.close(LEAVE_S)
-            self.node = None
-        if self._api is not None:
-            await self._api.stop()
-            self._api = None
+        try:
+            if self._api is not None:
+                await self._api.say_goodbye()
+            if self.node is not None:
+                # The port stays open until the node has given up its roles: it is this server's sign of life.
+                await self.node.close(LEAVE_S)
+                self.node = None
+        finally:
+            if self._api is not None:
+                await self._api.stop()
+                self._api = None
         if self._directory is not None:
             self._directory.close()
             self._directory = None

@@ -15,6 +15,10 @@ from chatsvc.v1 import replication_pb2 as pb
 
 SERVICE = "chatsvc.v1.Replication"
 
+VERSION = version("chatsvc")
+
+_UINT64_MAX = 2**64 - 1
+
 ROLE_OF: dict[str, pb.Role] = {
     "primary": pb.ROLE_PRIMARY,
     "backup": pb.ROLE_BACKUP,
@@ -73,9 +77,9 @@ class ReplicationService:
             forced=status.forced,
             self=_member(status.self_member),
             members=[_member(member) for member in status.members],
-            version=version("chatsvc"),
+            version=VERSION,
             sessions=self._sessions(),
-            holes=status.holes,
+            holes=min(status.holes, _UINT64_MAX),  # each client says how many, and a hostile one says many
             waiting_for=status.waiting_for,
             problem=status.problem,
             serving=status.serving,

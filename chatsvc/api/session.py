@@ -7,9 +7,9 @@ Three parties work on a session, all on the event loop:
 - the *writer*, which takes all that waits each time it writes. A quiet session keeps its latency, a busy one grows
   its frames by itself, and no two writes are ever under way at once.
 
-What bounds a session: the reader stops while `WINDOW_OPS` operations are without an outcome or as many events wait
-to be written; messages are pushed only while at most `CREDIT_MESSAGES` are not acknowledged, and what does not fit
-stays in the inbox and is read from there later.
+What bounds a session: the reader stops while `WINDOW_OPS` operations are without an outcome or twice as many answers
+or events wait to be written, and reads no page while another one waits to be written; messages are pushed only while
+at most `CREDIT_MESSAGES` are not acknowledged, and what does not fit stays in the inbox and is read from there later.
 """
 
 import asyncio
@@ -55,7 +55,12 @@ FRAME_EVENTS_MAX = 1_024
 """Most operations in a frame from a client, and most of what waits put into one frame to it."""
 
 FRAME_TEXT_MAX = 1024 * 1024
-"""Code points of messages after which a frame to a client is full."""
+"""Size after which a frame to a client is full, in code points of messages and bytes of the rest."""
+
+_ENDED = (grpc.RpcError, aio.BaseError, asyncio.InvalidStateError)
+"""What writing to a stream raises whose client is gone."""
+
+_PAGES = frozenset({"accounts", "conversation"})
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -100,9 +105,11 @@ class Session:
         self._client_counts: bool | None = None  # whether op seqs come from the client; None: not known yet
         self._without_outcome = 0
         self._answered_op_seq = 0
+        self._deleting = False
         self._outcome_came = asyncio.Event()
         # Events to write: a Message, a SendsDone, or an event as it goes out.
         self._waiting: list[Message | SendsDone | pb.Event] = []
+        self._answers_waiting = self._pages_waiting = 0  # of those events
         self._idle: asyncio.Future[None] | None = None  # what the writer waits for
         self._write_began: float | None = None  # loop time; None: no write is under way
         self._too_slow = False
@@ -163,12 +170,14 @@ class Session:
         try:
             async with asyncio.timeout(self.settings.login_timeout_s):
                 while not self._logged_in and not self._ending and (frame := await read()) is not eof:
-                    await self._handle(frame)
+                    if not self._ending:  # it may have been ended while this frame was waited for
+                        await self._handle(frame)
         except TimeoutError:
             await abort(self.context, LoginTimeout(f"no login came within {self.settings.login_timeout_s:g} s"))
         if self._logged_in:
             while not self._ending and (frame := await read()) is not eof:
-                await self._handle(frame)
+                if not self._ending:
+                    await self._handle(frame)
         # The client has said all it wanted to say.
         await self._all_outcomes()
         await self._log_out()
@@ -184,8 +193,12 @@ class Session:
                 continue
             frame, highest_inbox_seq = self._next_frame()
             self._write_began = loop.time()
-            await write(frame)
-            self._write_began = None
+            try:
+                await write(frame)
+            except _ENDED:
+                return  # the client is gone
+            finally:
+                self._write_began = None
             if highest_inbox_seq and not self._explicit:
                 self._acknowledge(highest_inbox_seq)
             self._written.set()
@@ -205,7 +218,7 @@ class Session:
         room, highest_inbox_seq = FRAME_TEXT_MAX, 0
         for place, item in enumerate(waiting):
             if place >= FRAME_EVENTS_MAX or room <= 0:
-                self._waiting = waiting[place:] + self._waiting
+                self._waiting = waiting[place:]
                 break
             if isinstance(item, Message):
                 fill_message(add().message, item)
@@ -213,9 +226,17 @@ class Session:
                 room -= len(item.text)
             elif isinstance(item, SendsDone):
                 self._add_answers(add, item)
+                self._answers_waiting -= len(item.answers)
+                room -= 64 * len(item.answers) + 1_024 * len(item.refusals)  # a refusal repeats the name that it is of
             else:
+                size = item.ByteSize()
+                if place and size > room:
+                    self._waiting = waiting[place:]
+                    break
                 response.events.append(item)
-                room -= item.ByteSize()
+                room -= size
+                if item.WhichOneof("kind") in _PAGES:
+                    self._pages_waiting -= 1
         return response.SerializeToString(), highest_inbox_seq
 
     def _add_answers(self, add: Callable[[], pb.Event], done: SendsDone) -> None:
@@ -261,6 +282,7 @@ class Session:
             self._refuse(
                 MalformedFrame("the frame is no SessionRequest with UTF-8 text; nothing of it was carried out")
             )
+            await self._room()
             return
         operations = frame.operations
         if len(operations) > FRAME_EVENTS_MAX:
@@ -273,6 +295,7 @@ class Session:
                 operations[0].op_seq,
                 operations[0].tag,
             )
+            await self._room()
             return
         self._answered_op_seq = max(self._answered_op_seq, frame.answered_op_seq)
         sends: list[pb.Operation] = []  # neighbours, which become one command
@@ -309,12 +332,14 @@ class Session:
                 await self._all_outcomes()  # a session reads what it has written
                 asked = operation.list_accounts
                 page = await reads.accounts(self.engine, asked.pattern, asked.page_size, asked.page_token)
-                self._push(pb.Event(tag=operation.tag, accounts=page))
+                await self._push_page(pb.Event(tag=operation.tag, accounts=page))
             case "history":
                 await self._all_outcomes()
+                if self.engine.account_id(self._user) != self.account_id:
+                    raise Refusal(Reason.ACCOUNT_DELETED).error()  # whoever has the name now is somebody else
                 history = operation.history
                 part = await reads.conversation(self.engine, self._user, history.peer, history.limit, history.before)
-                self._push(pb.Event(tag=operation.tag, conversation=part))
+                await self._push_page(pb.Event(tag=operation.tag, conversation=part))
             case "delete_account":
                 await self._delete_account(operation)
             case "logout":
@@ -327,11 +352,24 @@ class Session:
 
     async def _room(self) -> None:
         """Wait until the session and the engine have room for another frame."""
-        while not self._ending and (self._without_outcome >= WINDOW_OPS or len(self._waiting) >= 2 * WINDOW_OPS):
+        while not self._ending and (
+            self._without_outcome >= WINDOW_OPS
+            or self._answers_waiting >= 2 * WINDOW_OPS
+            or len(self._waiting) >= 2 * WINDOW_OPS
+        ):
             event = self._outcome_came if self._without_outcome >= WINDOW_OPS else self._written
             event.clear()
             await event.wait()
         await self.engine.room()
+
+    async def _push_page(self, page: pb.Event) -> None:
+        """Push an event as large as a frame; returns when the next one may be read."""
+        if not self._ending:
+            self._pages_waiting += 1
+            self._push(page)
+        while self._pages_waiting and not self._ending:
+            self._written.clear()
+            await self._written.wait()
 
     async def _all_outcomes(self) -> None:
         while self._without_outcome and not self._ending:
@@ -421,7 +459,7 @@ class Session:
         if self._logged_in and not self._ending:
             try:
                 if not self._explicit and self._receives:
-                    await self._all_written()
+                    await self._all_delivered()
                 await self.engine.flush_acknowledgements()
                 if self._retires:
                     await self._outcome(RetireClient(self.client_id))
@@ -431,7 +469,14 @@ class Session:
         self._ending = True
         self._wake_writer()
 
-    async def _all_written(self) -> None:
+    async def _all_delivered(self) -> None:
+        """Wait until all messages up to now are written; later ones wait for the next login."""
+        last = self._last
+        while self._acknowledged < last and not self._ending:
+            self._written.clear()
+            await self._written.wait()
+        self._leave_engine()
+        self._receives = False
         while self._waiting and not self._ending:
             self._written.clear()
             await self._written.wait()
@@ -442,14 +487,14 @@ class Session:
             return
         self._next_op_seq = max(self._next_op_seq, op_seq + 1)
         await self._all_outcomes()
-        # From here on the engine's word that the account is gone is expected; the answer says it.
-        self._leave_engine()
-        self._receives = False
+        self._deleting = True  # the engine's word that the account is gone is expected; the answer says it
         try:
             outcome = await self._outcome(DeleteAccount(self.client_id, op_seq))
         except Unavailable:
             self._next_op_seq = min(self._next_op_seq, op_seq)
             raise
+        finally:
+            self._deleting = False
         assert isinstance(outcome, AccountGone)
         if self._retires:
             await self._outcome(RetireClient(self.client_id))
@@ -504,7 +549,9 @@ class Session:
             self._without_outcome -= count
             self._outcome_came.set()
             if type(outcome) is SendsDone:
-                self._push(outcome)
+                if not self._ending:
+                    self._answers_waiting += count
+                    self._push(outcome)
                 return
             if isinstance(outcome, NotPrimary | NotReady):
                 # What became of them is not known here; the client sends them again where it is.
@@ -540,6 +587,8 @@ class Session:
 
     def account_deleted(self) -> None:
         """Engine: the account is gone."""
+        if self._deleting:
+            return
         self.end(pb.LOGOUT_REASON_ACCOUNT_DELETED, "the account was deleted")
 
     def _may_catch_up(self) -> bool:
@@ -559,12 +608,16 @@ class Session:
         """
         if self._pushed < self._last:
             room = CREDIT_MESSAGES - (self._pushed - self._acknowledged)
+            last = self._last
             page = await self.engine.read_inbox(self.account_id, self._pushed, room)
-            assert all(message.inbox_seq == self._pushed + place for place, message in enumerate(page, start=1)), (
-                "an inbox has no gaps"
-            )
+            if self._ending or not self._receives:
+                return bool(self._waiting)  # they are pushed to another session
+            # What is left out below the first was acknowledged by a session before this one, at its last moment.
+            first = page[0].inbox_seq if page else last + 1
+            assert all(message.inbox_seq == first + place for place, message in enumerate(page)), "an inbox has no gaps"
             self._waiting += page
-            self._pushed += len(page)
+            self._pushed = first + len(page) - 1
+            self._acknowledged = max(self._acknowledged, first - 1)
         if self._pushed == self._last:
             self._live = True
         return bool(self._waiting)

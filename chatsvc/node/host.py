@@ -97,8 +97,8 @@ class Host:
 
     @property
     def is_saving(self) -> bool:
-        """Whether something is on its way to the disk."""
-        return bool(self._saving or self._saves)
+        """Whether something is on its way to the disk, which has room."""
+        return bool(self._saving or self._saves) and not self._disk_full
 
     @property
     def durable_index(self) -> int:
@@ -116,9 +116,16 @@ class Host:
         replica = self.replica
         events, self._events = self._events or [Tick()], []
         now = now_ms()
-        for event in events:
-            replica.step(event, now)
-        ready = replica.take_ready()
+        try:
+            for event in events:
+                replica.step(event, now)
+            ready = replica.take_ready()
+        except Exception as error:
+            # A broken rule: what this replica believes can't be trusted any more.
+            self._closed = True
+            log.exception("the replica failed")
+            self._on_failure(error)
+            return
         self.links.send(ready.envelopes)
         if ready.save is not None:
             self._saves.append(ready.save)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from chatsvc.domain import errors
 from chatsvc.domain.commands import Command
 from chatsvc.domain.errors import Reason, Refusal
 from chatsvc.domain.names import name_key
@@ -67,6 +68,7 @@ class Machine:
         self._due: asyncio.TimerHandle | None = None
         self._materialised = asyncio.Condition()
         self._failure: Exception | None = None
+        self._disk_full = False
         self._unmaterialised_messages = 0
 
     # ---- applying
@@ -169,7 +171,11 @@ class Machine:
                     await self._state_thread.run(self._store.flush, flush)
                     break
                 except DiskFull:
+                    self._disk_full = True
+                    async with self._materialised:
+                        self._materialised.notify_all()
                     await asyncio.sleep(FULL_DISK_RETRY_S)
+            self._disk_full = False
             self._store.finish_flush(flush)
             self._materialised_index = index
             self._unmaterialised_messages -= messages
@@ -181,15 +187,22 @@ class Machine:
             async with self._materialised:
                 self._materialised.notify_all()
 
-    async def materialised(self, log_index: int) -> None:
+    async def materialised(self, log_index: int, *, patient: bool = False) -> None:
         """Wait until the stored tables have everything up to `log_index`, which is applied.
 
+        Args:
+            log_index: see there.
+            patient: whether to wait for room on a full disk too.
+
         Raises:
+            errors.DiskFull: there is no room on the disk.
             StorageError: they could not be written.
         """
         while self._materialised_index < log_index:
             if self._failure is not None:
                 raise self._failure
+            if self._disk_full and not patient:
+                raise errors.DiskFull("the server's disk is full; what is new can't be read until there is room")
             self._start_materialising()
             async with self._materialised:
                 await self._materialised.wait()
@@ -201,17 +214,24 @@ class Machine:
                 await self._materialised.wait()
 
     async def close(self) -> None:
-        """Materialise what is left."""
+        """Materialise what is left, if there is room for it; the log has it too."""
         if self._due is not None:
             self._due.cancel()
-        if self._failure is None:
-            await self.materialised(self.applied_index)
+        try:
+            if self._failure is None:
+                await self.materialised(self.applied_index)
+        except errors.DiskFull:
+            pass
+        finally:
+            if self._materialising is not None:
+                self._materialising.cancel()
+                await asyncio.wait((self._materialising,))
 
     # ---- reads
 
     async def read_inbox(self, account_id: int, after_inbox_seq: int, limit: int) -> list[Message]:
         """See `Engine.read_inbox`."""
-        await self.materialised(self.applied_index)
+        await self.materialised(self.applied_index, patient=True)
         return await self._read_thread.run(self._store.read_inbox, account_id, after_inbox_seq, limit)
 
     async def read_conversation(self, user: str, peer: str, limit: int, before: int) -> ConversationPage:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from chatsvc.domain.commands import AdvanceCursors, Command
+from chatsvc.domain.commands import AdvanceCursors, Command, OpenSession
 from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
 from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, ForcedInVain, MemberStatus, Subscriber
@@ -17,6 +17,7 @@ from chatsvc.node.codec import decode_commands, encode_commands
 from chatsvc.node.host import Host
 from chatsvc.node.links import Links
 from chatsvc.node.machine import Machine
+from chatsvc.node.probes import identify
 from chatsvc.replication import Entry, EntryKind, Epoch, Identity, Role, Settings, boot_id
 from chatsvc.replication.events import (
     BarrierResult,
@@ -29,7 +30,7 @@ from chatsvc.replication.events import (
 )
 from chatsvc.replication.founding import found
 from chatsvc.replication.identity import NO_CLUSTER, NONCE_BITS
-from chatsvc.storage import DataDirectory, StorageThread
+from chatsvc.storage import DataDirectory, DirectoryLocked, DirectoryUnusable, StorageThread
 
 ENTRY_COMMANDS_MAX = 4_096
 """Most commands in one log entry."""
@@ -42,6 +43,9 @@ QUEUE_COMMANDS_MAX = 16_384
 
 ACKNOWLEDGE_EVERY_S = 0.2
 """How long acknowledgements are gathered before they go into the log."""
+
+IDENTIFY_S = 0.5
+"""How long other servers are waited for at the start, to say who they are."""
 
 REPLAY_BYTES = 4 << 20
 """How much of the log is read at once at the start."""
@@ -97,6 +101,7 @@ class Node:
         self._queue: list[tuple[Command, Done]] = []
         self._queue_has_room = asyncio.Event()
         self._proposed: _Group | None = None  # not in the log yet
+        self._held_back = False  # too much in the log is not committed
         self._groups: dict[int, _Group] = {}  # by log index, not committed yet
         self._propose_due = False
         self._tokens = 0
@@ -119,8 +124,11 @@ class Node:
         stored = await self._log_thread.run(directory.log.load)
         starts = await self._log_thread.run(directory.log.count_start)
         cluster_id, hard_state, view = stored.cluster_id, stored.hard_state, stored.view
+        members = view.configs[-1].members if view.configs else ()
+        former = [member.address for member in members if member.dir_id == directory.dir_id]
+        lives = await self._look_around(cluster_id, {*former, *settings.replication.join} - {settings.address})
         boot = boot_id(starts, secrets.randbits(NONCE_BITS))
-        if not cluster_id and settings.found:
+        if not cluster_id and settings.found and not lives:
             cluster_id = secrets.token_bytes(16)
             identity = Identity(cluster_id, directory.dir_id, boot, settings.address, settings.name)
             hard_state, view, save = found(identity, secrets.randbelow, settings.replication.mode)
@@ -147,6 +155,39 @@ class Node:
             self._fail,
         )
 
+    async def _look_around(self, cluster_id: bytes, addresses: set[str]) -> bool:
+        """Ask who else is at work, before this server says a word that others remember.
+
+        Args:
+            cluster_id: that this directory belongs to; empty: none yet.
+            addresses: the former one of this directory, and those to join.
+
+        Returns:
+            Whether a server of a cluster answers.
+
+        Raises:
+            DirectoryLocked: another process runs on a copy of this directory.
+            DirectoryUnusable: a server to join is of another cluster.
+        """
+        path, lives = self._directory.path, False
+        identities = await asyncio.gather(*(identify(address, IDENTIFY_S) for address in addresses))
+        for address, identity in zip(addresses, identities, strict=True):
+            if identity is None:
+                continue
+            if identity.dir_id == self._directory.dir_id:
+                raise DirectoryLocked(
+                    f"the server at {address} runs on a copy of {path}: stop that one, or use an empty directory"
+                )
+            if identity.cluster_id == NO_CLUSTER:
+                continue
+            lives = True
+            if cluster_id and identity.cluster_id != cluster_id and address in self._settings.replication.join:
+                raise DirectoryUnusable(
+                    f"{path} belongs to cluster {cluster_id.hex()[:8]}, the server at {address} to "
+                    f"{identity.cluster_id.hex()[:8]}: use an empty directory, or join a server of the same cluster"
+                )
+        return lives
+
     @property
     def links(self) -> Links:
         """What the port has to serve for the other servers, after `start`."""
@@ -163,7 +204,10 @@ class Node:
         self._host.start()
 
     async def close(self, timeout_s: float) -> None:
-        """Bring acknowledgements into the log, give up every role, bring the tables up to date, end the threads."""
+        """Bring acknowledgements into the log, give up every role, bring the tables up to date, end the threads.
+
+        Takes little more than one and a half of `timeout_s`, unless the disk hangs.
+        """
         if self._flush_due is not None:
             self._flush_due.cancel()
         try:
@@ -181,7 +225,11 @@ class Node:
                 await self._host.close(timeout_s / 2)
                 self._end_reign()
                 if self._failure is None:
-                    await self._machine.close()
+                    try:
+                        async with asyncio.timeout(timeout_s / 2):
+                            await self._machine.close()
+                    except TimeoutError:
+                        log.warning("not everything is in the tables; the log has it all")
         finally:
             for thread in (self._log_thread, self._state_thread, self._read_thread):
                 await asyncio.to_thread(thread.close)
@@ -200,6 +248,8 @@ class Node:
         try:
             for result in ready.results:
                 self._on_result(result)
+            if ready.committed:
+                self._held_back = False
             self._committed += ready.committed
             self._apply_durable()
             for barrier in ready.barriers:
@@ -270,6 +320,8 @@ class Node:
             condition = f"{role}, following {status.primary.address}"
         elif status.waiting_for:
             condition = f"waiting for {', '.join(status.waiting_for)}"
+        elif self._host.replica.identity.cluster_id == NO_CLUSTER:
+            condition = f"waiting for an answer from {', '.join(self._settings.replication.join)}"
         else:
             return  # an election is under way, or about to be
         if condition != self._condition:
@@ -280,7 +332,7 @@ class Node:
         """Clients are not served here any more; what became of their operations is not known here."""
         if not self._serving:
             return
-        self._serving, self._reign = False, None
+        self._serving, self._reign, self._held_back = False, None, False
         self._serves.clear()
         error = self._unavailable()
         groups, self._groups = list(self._groups.values()), {}
@@ -329,6 +381,9 @@ class Node:
         if not self._serving or self._closing:
             asyncio.get_running_loop().call_soon(done, self._unavailable())
             return
+        if type(command) is OpenSession and self._acknowledged:
+            # A session finds the cursor where the session before it has left it.
+            self._submit_acknowledgements(None)
         self._queue.append((command, done))
         if not self._propose_due and self._proposed is None and not self._host.is_saving:
             # Not at once: all that this iteration of the loop reads goes into the same entry.
@@ -364,6 +419,8 @@ class Node:
         self._propose_due = False
         if not self._queue or self._proposed is not None or self._host.is_saving or not self._serving:
             return
+        if self._held_back:
+            return
         count = min(len(self._queue), ENTRY_COMMANDS_MAX)
         time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
         while True:
@@ -392,6 +449,7 @@ class Node:
         elif result.refusal == "too much in flight":
             # The backups can't keep up; what was taken goes first when they have.
             self._queue[:0] = list(zip(group.commands, group.waiting, strict=True))
+            self._held_back = True
         else:
             group.answer(self._unavailable())
 

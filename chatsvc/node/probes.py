@@ -14,6 +14,7 @@ from grpc import aio
 
 from chatsvc.node.peer_channel import fresh_channel, path, split_address
 from chatsvc.node.peer_codec import BadEnvelope, decode_identity
+from chatsvc.replication import Identity
 from chatsvc.replication.events import Probe, ProbeAccepted, ProbeAnswered, ProbeRefused
 
 ProbeEvent: TypeAlias = ProbeRefused | ProbeAccepted | ProbeAnswered
@@ -97,13 +98,21 @@ class Probes:
         return False if answers and None not in answers else None
 
     async def _ask(self, probe: Probe) -> None:
-        try:
-            async with fresh_channel(probe.address) as channel:
-                identify: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path("Identify"))
-                identity = decode_identity(await identify(b"", timeout=self._timeout_s))
-                self._on_event(ProbeAnswered(probe, identity))
-        except (grpc.RpcError, aio.BaseError, BadEnvelope):
-            pass
+        identity = await identify(probe.address, self._timeout_s)
+        if identity is not None:
+            self._on_event(ProbeAnswered(probe, identity))
+
+
+async def identify(address: str, timeout_s: float) -> Identity | None:
+    """Which server answers there; None: none does in time."""
+    if split_address(address) is None:
+        return None
+    try:
+        async with fresh_channel(address) as channel:
+            call: aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path("Identify"))
+            return decode_identity(await call(b"", timeout=timeout_s))
+    except (grpc.RpcError, aio.BaseError, BadEnvelope):
+        return None
 
 
 async def _accepts(family: int, to: tuple[object, ...]) -> bool | None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,8 @@ from chatsvc.v1.replication_pb2_grpc import ReplicationStub
 
 DEADLINE_S = 20.0
 POLL_S = 0.02
+
+_LOG_LINE = re.compile(r"[-0-9]{10} [:,0-9]{12} [A-Z]+ ")
 
 _CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -45,11 +48,10 @@ def free_ports(count: int) -> list[int]:
 class ServerProcess:
     """One `chatsvc serve`, which may be killed, stopped and started again on the same directory."""
 
-    def __init__(self, name: str, port: int, data_dir: Path, is_founder: bool, others: str) -> None:
+    def __init__(self, name: str, port: int, data_dir: Path, arguments: list[str]) -> None:
         self.name, self.address, self.data_dir = name, f"127.0.0.1:{port}", data_dir
         self.output = data_dir.parent / f"{name}.log"
-        self._others = others
-        self._arguments = ["--primary"] if is_founder else ["--backup", "--join", others]
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         self.is_paused = False
 
@@ -62,14 +64,10 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, found: bool = True) -> None:
-        """Start the process. The same command line serves every start, but that of a founder whose directory is gone.
-
-        Args:
-            found: whether the founder may found a cluster; else it joins like the others.
-        """
+    def start(self, arguments: list[str] | None = None) -> None:
+        """Start the process, by default with the same command line as always."""
         assert not self.is_running
-        arguments = self._arguments if found else ["--backup", "--join", self._others]
+        arguments = arguments or self._arguments
         command = [sys.executable, "-m", "chatsvc", "serve", *arguments, "--log-level", "info"]
         command += ["--listen", self.address, "--name", self.name, "--data-dir", str(self.data_dir)]
         with self.output.open("ab") as output:
@@ -90,6 +88,16 @@ class ServerProcess:
             self._process.wait()
         self.is_paused = False
 
+    def wait(self) -> int:
+        """Wait for the end of the process; its exit status."""
+        assert self._process is not None
+        return self._process.wait(timeout=DEADLINE_S)
+
+    def words(self) -> str:
+        """What it has said, without its log."""
+        lines = self.output.read_text().splitlines(keepends=True) if self.output.exists() else []
+        return "".join(line for line in lines if not _LOG_LINE.match(line))
+
     def terminate(self) -> int:
         """SIGTERM; the exit status."""
         assert self._process is not None
@@ -107,7 +115,8 @@ class Cluster:
         for place, port in enumerate(ports):
             name = "abcde"[place]
             others = ",".join(addresses[:place] + addresses[place + 1 :])
-            self.servers[name] = ServerProcess(name, port, directory / name, place == 0, others)
+            arguments = ["--primary"] if place == 0 else ["--backup", "--join", others]
+            self.servers[name] = ServerProcess(name, port, directory / name, arguments)
         self._channels: dict[str, aio.Channel] = {}
 
     @property

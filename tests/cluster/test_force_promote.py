@@ -76,7 +76,7 @@ async def test_a_server_that_must_wait_can_be_forced_and_the_others_follow_it(cl
         cluster[name].kill()
         for file in cluster[name].data_dir.iterdir():
             file.unlink()
-        cluster[name].start(found=False)
+        cluster[name].start(["--backup", "--join", address])
     await cluster.all_in_sync()
     await cluster.same_state()
     exit_status, output = await command("status", "--json", "--server", address)
