@@ -242,7 +242,13 @@ class Cluster:
         if primary is None:
             return False
         status = primary.core.status()
-        return status.serving and set(status.in_sync) == {self.servers[name].dir_id for name in names}
+        servers = [self.servers[name] for name in names]
+        if not status.serving or set(status.in_sync) != {server.dir_id for server in servers}:
+            return False
+        return all(
+            server is primary or (server.replica is not None and server.core.lease.runs(self.now))
+            for server in servers
+        )
 
     def primary(self) -> Server | None:
         """The serving primary of the highest epoch among the processes that run."""
