@@ -43,8 +43,10 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
 1. Identities
   1.1 Every envelope names cluster, directory and boot of its sender. What an earlier boot sent is void once
       a later one was heard. Another cluster's envelopes are void; its Hello is rejected.
-  1.2 While a process of a directory acks, a second one is turned away (DUPLICATE) until the first is silent
-      for T_suspect, refused, or found replaced at its own address [duplicate].
+  1.2 Two processes of one directory [duplicate]: at one address the newer boot follows the older one (while
+      that one acks, an answer from there has to prove it). At two addresses one is a copy: the one known first
+      stays, whatever the boots, until it is found dead there, or a newer one appears and it is silent for
+      T_suspect. Its Hello is answered DUPLICATE.
   1.3 What was meant for another directory, whose address this server has now, is void. A stream is named by
       a number that its follower's process draws and counts on from.
   1.4 An envelope from the own directory means a copied directory, or that a server was told to join itself.
@@ -116,6 +118,7 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
   6.1 An Append with in_sync gives its receiver, up for T_start, a lease until L after it sent the Ack that
       the primary has seen [learnerlease]. in_sync is said only to servers in every CONFIG from the newest one
       committed in this reign on [always]; the first Append that says it leaves at once.
+      Nor to a server whose address is another one than those CONFIGs say [dialback].
   6.2 A lease names its giver and epoch. It outlives the stream, a grant, a lost candidacy. It ends with the
       process, a Relinquish, the first commit of an own reign, and when its holder follows a newer primary
       that it did not grant.
