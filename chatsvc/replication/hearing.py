@@ -32,6 +32,16 @@ PROBLEM_COPY = "another process runs on a copy of this directory"
 Handlers = Mapping[type, Callable[[Identity, Any, int], None]]
 
 
+class Contest:
+    """Two processes of one directory, at two addresses."""
+
+    __slots__ = ("known_is_dead", "looked_at", "since")
+
+    def __init__(self, since: int) -> None:
+        self.since = self.looked_at = since  # awake clock: when it began, and was looked at last
+        self.known_is_dead = False  # the one known first was refused at its address
+
+
 class Hearing:
     """The ears of one replica."""
 
@@ -42,6 +52,7 @@ class Hearing:
         self._dirs_at: dict[str, tuple[DirId, ...]] = {}
         self._dirs_at_config: Config | None = None
         self._lone_source: dict[DirId, Identity] = {}  # members alone at their address, as heard last
+        self._contests: dict[DirId, Contest] = {}
         self._broken_at = LONG_AGO
 
     def on_received(self, event: Received) -> None:
@@ -69,9 +80,8 @@ class Hearing:
                 if member == replica.dir_id:
                     self._met_itself(source)
                     return
-                if known_boot is not None and source.boot < known_boot:
-                    return  # what an earlier process had sent is void
-                if known_boot is not None and self._is_duplicate(source, payload, event.link):
+                if known_boot is not None and self._is_void(source, known_boot):
+                    self._turn_away(source, payload, event.link)
                     return
             self._heard(source)
         self._handlers[type(payload)](source, payload, event.link)
@@ -101,31 +111,49 @@ class Hearing:
         problem = PROBLEM_SELF if source.boot == replica.identity.boot else PROBLEM_COPY
         replica.report(f"{source.address}: {problem}", replica.timers.lag)
 
-    def _is_duplicate(self, source: Identity, payload: Payload, link: int) -> bool:
-        """Is the process known so far still acking (rule `duplicate`)? Then the new one has to wait.
+    def _is_void(self, source: Identity, known_boot: int) -> bool:
+        """Of two processes of one directory, is this one not to be heard?
 
-        It may have been restarted a moment ago: whoever answers at its address tells.
+        At one address there is one process at a time, so the newer boot follows the older one; while that one
+        acked to this primary until a moment ago, an answer from the address has to prove it (rule `duplicate`).
+        At two addresses it is a copy, or a directory that was moved: the one known first stays, until it is
+        found dead at its address, or a newer one appears while it is silent for T_suspect.
         """
-        member = source.dir_id
-        address = self._acking_from(member)
-        if address is None:
+        replica, evidence, member = self.replica, self.evidence, source.dir_id
+        newer = source.boot > known_boot
+        known_address = evidence.address_of[member]
+        if not replica.rules.duplicate:
+            return not newer
+        if source.address == known_address:
+            if newer and self._acks(member):
+                self.probe(known_address)
+                return True
+            return not newer
+        contest = self._contests.get(member)
+        if contest is None or evidence.awake - contest.looked_at > 2 * replica.timers.suspect:
+            contest = self._contests[member] = Contest(evidence.awake)
+        contest.looked_at = evidence.awake
+        silent = evidence.silence(member, contest.since) >= replica.timers.suspect
+        if contest.known_is_dead or (newer and (silent or evidence.refused(member))):
+            del self._contests[member]
             return False
-        self.probe(address)
-        if isinstance(payload, Hello):
-            reject = Reject(payload.stream, RejectReason.DUPLICATE, None)
-            self.replica.send(source.address, reject, member, link)
+        self.probe(known_address)
         return True
 
-    def _acking_from(self, member: DirId) -> str | None:
-        """Where the process of that directory lives whose Acks came until a moment ago; None: there is none."""
-        replica = self.replica
-        reign = replica.reign
-        if reign is None or not replica.rules.duplicate or self.evidence.refused(member):
-            return None
-        stream = reign.streams.by_member.get(member)
-        if stream is None or reign.unacked(member) >= replica.timers.suspect:
-            return None
-        return stream.source.address
+    def _turn_away(self, source: Identity, payload: Payload, link: int) -> None:
+        if isinstance(payload, Hello) and source.boot > self.evidence.boot_of[source.dir_id]:
+            reject = Reject(payload.stream, RejectReason.DUPLICATE, None)
+            self.replica.send(source.address, reject, source.dir_id, link)
+
+    def _acks(self, member: DirId) -> bool:
+        """Has its process acked to this primary until a moment ago?"""
+        reign = self.replica.reign
+        return (
+            reign is not None
+            and not self.evidence.refused(member)
+            and member in reign.streams.by_member
+            and reign.unacked(member) < self.replica.timers.suspect
+        )
 
     # ---- signs of life
 
@@ -133,7 +161,7 @@ class Hearing:
         """Any envelope is a sign of life of that directory and that boot."""
         replica, evidence, member = self.replica, self.evidence, source.dir_id
         restarted = member in evidence.boot_of and evidence.boot_of[member] != source.boot
-        evidence.heard(member, source.boot, replica.now)
+        evidence.heard(member, source.boot, source.address, replica.now)
         at_its_address = self.members_at(source.address)
         for other in at_its_address:
             if other != member:
@@ -210,6 +238,10 @@ class Hearing:
             refused.append(primary)  # a learner may not know the CONFIG yet that names its primary
         for member in refused:
             self._member_refused(member, probe)
+        for member, contest in self._contests.items():
+            if self.evidence.address_of.get(member) == probe.address:
+                # Of that process only: the member may be the other one.
+                contest.known_is_dead |= probe.number > self.evidence.heard_event[member]
         if replica.election is not None:
             replica.election.look_at = replica.now
             if isinstance(replica.election, SurveyRound):
@@ -240,10 +272,11 @@ class Hearing:
             return
         known_boot = self.evidence.boot_of.get(identity.dir_id)
         if known_boot is not None and known_boot != identity.boot:
-            if identity.boot < known_boot:
+            at_known_address = address == self.evidence.address_of[identity.dir_id]
+            if at_known_address and identity.boot < known_boot:
                 return
-            if self._acking_from(identity.dir_id) not in (None, address):
-                return  # a copied directory somewhere else
+            if not at_known_address and self._is_void(identity, known_boot):
+                return
         self._heard(identity)
         for other in self.members_at(address):
             if other != identity.dir_id:

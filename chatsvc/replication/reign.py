@@ -116,9 +116,23 @@ class Reign:
         """Does an Append to that member give it a lease?"""
         if member not in self.lease_holders or self.membership.lease_withheld(member):
             return False
+        if not self._at_its_address(member):
+            return False
         if self.replica.rules.always:
             return member in self.others and member in self.never_dropped()
         return member in self.others
+
+    def _at_its_address(self, member: DirId) -> bool:
+        """Do all CONFIGs since the newest committed one name the address where its process is?
+
+        Else a refusal at the address that others know would be taken for its death while it holds a lease
+        (rule `dialback`).
+        """
+        stream = self.streams.by_member.get(member)
+        if stream is None or not self.replica.rules.dialback:
+            return True
+        address = stream.source.address
+        return all(config.address_of(member) == address for config in self.replica.chain())
 
     def passed_over(self, members: Collection[DirId]) -> None:
         """On silence alone, so they may have gone on by themselves."""

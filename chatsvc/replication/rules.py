@@ -203,8 +203,8 @@ RULES: dict[str, Rule] = {
         "Nothing is lost; any returning server interrupts a healthy primary.",
     ),
     "duplicate": Rule(
-        "A second process of a directory is turned away while the first one acks.",
-        "Two processes on copies of one directory count as one member.",
+        "Of two processes of one directory at two addresses the one known first stays while it lives.",
+        "Two processes on copies of one directory count as one member; a copy deposes the original.",
     ),
     "dialback": Rule(
         "A server is admitted only after its advertised address was dialled and the same process answered.",

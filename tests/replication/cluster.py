@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from chatsvc.replication.entries import Entry, EntryKind
 from chatsvc.replication.envelopes import ON_STREAM, Envelope
 from chatsvc.replication.events import (
@@ -143,6 +145,7 @@ class Cluster:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._token = 0
+        self.tail_at_start: int | None = None  # entries of its log that a server has in memory when it starts
         self.committed: list[Entry] = []  # what any replica has released, by index
 
     def __getitem__(self, name: str) -> Server:
@@ -194,8 +197,12 @@ class Cluster:
         )
         disk = server.disk
         server.applied = disk.entries[: disk.commit_index]
+        view = view_of(disk.entries)
+        if self.tail_at_start is not None:
+            tail = disk.entries[max(0, len(disk.entries) - self.tail_at_start) :]
+            view = msgspec.structs.replace(view, tail=tuple(tail))
         server.replica = Replica(
-            self.identity(server, disk.cluster_id), disk.hard_state(), view_of(disk.entries), settings,
+            self.identity(server, disk.cluster_id), disk.hard_state(), view, settings,
             self.random.randrange, self.now, self.rules,
         )
         self._step(server, Tick())
@@ -242,7 +249,13 @@ class Cluster:
         if primary is None:
             return False
         status = primary.core.status()
-        return status.serving and set(status.in_sync) == {self.servers[name].dir_id for name in names}
+        servers = [self.servers[name] for name in names]
+        if not status.serving or set(status.in_sync) != {server.dir_id for server in servers}:
+            return False
+        return all(
+            server is primary or (server.replica is not None and server.core.lease.runs(self.now))
+            for server in servers
+        )
 
     def primary(self) -> Server | None:
         """The serving primary of the highest epoch among the processes that run."""

@@ -158,6 +158,22 @@ def test_a_restarted_server_releases_what_is_committed_from_disk() -> None:
     assert operations(server) == operations(cluster["a"])
 
 
+def test_a_match_point_that_is_not_in_memory_is_read_before_the_log_is_cut_there() -> None:
+    cluster = formed()
+    cluster.tail_at_start = 1
+    cluster.cut_both("ab", "ac")
+    propose_many(cluster, 5)
+    cluster.run(20)
+    cluster.kill("a")
+    assert cluster.write(b"without a", ms=3_000)
+    cluster.heal()
+    cluster.start("a")
+    assert cluster.run(5_000, lambda: cluster.all_in_sync("abc")), cluster.describe()
+    assert len(cluster["a"].disk.orphans) >= 5
+    cluster.run(200)
+    assert operations(cluster["a"]) == operations(cluster["b"])
+
+
 def test_what_is_under_way_to_a_slow_backup_is_bounded() -> None:
     cluster = formed(window_entries=8, append_entries_max=4)
     cluster["b"].stuck_disk = True

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
+from threading import Semaphore
 
 from chatsvc.replication import ALL
 from chatsvc.replication.rules import RULES
@@ -94,14 +95,18 @@ def main(arguments: list[str] | None = None) -> int:
         options.servers,
     )
 
+    ahead = Semaphore(2 * options.jobs)  # the pool would take all jobs at once
+
     def in_time() -> Iterator[Job]:
         for job in jobs:
+            ahead.acquire()
             if options.seconds and time.monotonic() - began > options.seconds:
                 return
             yield job
 
     def record(kind: str, start: int, stop: int, totals: Totals) -> bool:
         nonlocal steps, failures
+        ahead.release()
         steps += totals.steps
         for seed, text in totals.failures:
             failures += 1
@@ -115,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         with Pool(options.jobs) as pool:
             for result in pool.imap_unordered(work, in_time()):
                 if record(*result):
+                    pool.terminate()
                     break
     else:
         for job in in_time():
@@ -145,7 +151,7 @@ def report(ledger: Ledger, kinds: list[str], steps: int, seconds: float) -> int:
     print(
         f"{total.seeds} seeds, {total.steps} steps, {total.simulated_s / 3600:.1f} simulated hours, "
         f"{total.sums['acknowledged']} acknowledged, {total.sums['promotions']} promotions, "
-        f"{total.sums['double kills']} double kills, {len(total.failures)} failed; "
+        f"{total.sums['double kills']} double kills, {len(total.blocked)} blocked, {len(total.failures)} failed; "
         f"this run: {steps} steps, {steps / max(seconds, 0.001):.0f} steps/s"
     )
     return 1 if bad else 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("crash", "pause", "cut", "join", "isolated")
 PAUSES_MS = (150, 450, 900, 2_000, 4_600, 5_200, 8_000, 12_000)
+OFF_MS = (400, 2_000, 6_000, 14_000, 20_000)
 CUTS_MS = (100, 400, 900, 2_000, 4_700, 6_000, 11_000)
 
 
@@ -136,14 +137,17 @@ class Nemesis:
         cluster, random = self.cluster, self.random
         before = sum(each.process is not None for each in cluster.servers)
         cluster.crash(server)
-        if self.cuts and self.kind != "isolated" and random.random() < 0.1:
-            cluster.machine_off(server, random.choice(CUTS_MS) * MS)
+        silent = self.cuts and random.random() < (0.4 if self.kind == "isolated" else 0.1)
+        if silent:
+            cluster.machine_off(server, random.choice(OFF_MS) * MS)
         if dice < 0.35:
             others = [each for each in cluster.servers if each is not server and each.process is not None]
             if others:
                 second = random.choice(others)
                 delay = random.choice((0, 0, 1, 5, 20, 100, 300, 1000)) * MS
                 self._later(delay, cluster.crash, second)
+                if silent:
+                    self._later(delay, cluster.machine_off, second, random.choice(OFF_MS) * MS)
                 if before >= 3:
                     cluster.stats["double kills"] += 1
         elif dice < 0.40:

@@ -49,7 +49,9 @@ SUMMED = (
     "note stalled",
     "note freezes",
     "note relinquishes",
-    "note degraded",
+    "promoted: closed",
+    "promoted: leased",
+    "promoted: degraded",
     "full disks",
     "failed syncs",
     "members removed",
@@ -63,7 +65,7 @@ FLOOR: dict[str, dict[str, float]] = {
     "join": {"acknowledged": 30, "promotions": 1.5, "kills": 2, "cuts": 0.7, "wipes": 0.05, "note grows": 1},
     "isolated": {"acknowledged": 50, "promotions": 2, "kills": 2, "pauses": 0.7, "cuts": 1},
 }
-BATCH_MIN = 30  # fewer seeds than this are not judged by the floor
+BATCH_MIN = 15  # fewer seeds than this are not judged by the floor
 
 
 def fingerprint() -> str:

@@ -53,7 +53,9 @@ def run(kind: str, seed: int, rules: Rules = ALL, trace: bool = False, servers: 
         parameters = draw(random, servers)
         if kind == "join":
             parameters.founders = 1
-        parameters.isolated = kind == "isolated"
+        if kind == "isolated":
+            parameters.isolated = True
+            parameters.fault_time = random.choice((12, 24, 24)) * SECOND
     else:
         parameters = availability_parameters(random)
     cluster = Cluster(f"{kind}/{seed}", parameters, rules, trace)

@@ -400,6 +400,8 @@ class Process:
         if cluster.lines is not None:
             cluster.note(self.address, note.kind.value, note.text)
         if note.kind is NoteKind.WINS:
+            kind = next((kind for kind in ("closed", "leased", "degraded") if kind in note.text), "other")
+            cluster.stats[f"promoted: {kind}"] += 1
             cluster.promoted(self)
         if note.kind in AIMED and cluster.interesting is not None:
             cluster.interesting(self.server, AIMED[note.kind])

@@ -11,8 +11,8 @@ import pytest
 from tests.simulation.ledger import ROOT, Totals
 from tests.simulation.run import ALL_KINDS, run
 
-SEEDS_FAULTS = 30
-SEEDS_AVAILABILITY = 30
+SEEDS_FAULTS = 25
+SEEDS_AVAILABILITY = 15
 
 
 @pytest.mark.parametrize("kind", ALL_KINDS)
