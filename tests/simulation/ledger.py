@@ -8,7 +8,6 @@ are not run again.
 from __future__ import annotations
 
 import ast
-import ast
 import json
 import os
 from collections import Counter
