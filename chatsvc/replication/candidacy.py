@@ -55,9 +55,7 @@ class Candidacy:
     def __init__(self, replica: Replica, epoch: Epoch, electorate: Electorate) -> None:
         self.replica, self.epoch, self.electorate = replica, epoch, electorate
         self.started_at = replica.now
-        self._ask = {
-            member.dir_id: member.address for member in electorate.voters if member.dir_id != replica.dir_id
-        }
+        self._ask = {member.dir_id: member.address for member in electorate.voters if member.dir_id != replica.dir_id}
         self._answers: dict[DirId, bool] = {}  # voter -> did it grant?
         self._grants: dict[DirId, Grant] = {}
         self._rounds = 0
@@ -127,16 +125,22 @@ class Candidacy:
         bypassed: set[DirId] = {dir_id for chain in chains for dir_id in chain[-1].bypassed}
         if permitted.kind == "degraded":
             bypassed |= {
-                member for member in permitted.members
+                member
+                for member in permitted.members
                 if member not in grants and not replica.weighing.refused_now(member)
             }
         bypassed -= in_sync
         bypassed &= members.keys()
-        replica.note(NoteKind.WINS, "epoch {} {} with {} of {}", self.epoch, permitted.kind, len(grants),
-                     len(permitted.members))
+        replica.note(
+            NoteKind.WINS, "epoch {} {} with {} of {}", self.epoch, permitted.kind, len(grants), len(permitted.members)
+        )
         replica.begin_reign(
-            self.epoch, in_sync, tuple(sorted(members.values())), f"elected, {permitted.kind}",
-            tuple(sorted(bypassed)), tuple(removed),
+            self.epoch,
+            in_sync,
+            tuple(sorted(members.values())),
+            f"elected, {permitted.kind}",
+            tuple(sorted(bypassed)),
+            tuple(removed),
             forced=any(chain[-1].forced for chain in chains),
         )
 
@@ -192,9 +196,13 @@ class Forced:
         members[own.dir_id] = Member(own.dir_id, own.address, own.name)
         replica.note(NoteKind.WINS, "epoch {} forced by an operator", self.epoch)
         replica.begin_reign(
-            self.epoch, {own.dir_id}, tuple(sorted(members.values())), "forced by an operator",
+            self.epoch,
+            {own.dir_id},
+            tuple(sorted(members.values())),
+            "forced by an operator",
             tuple(sorted({*config.bypassed, *others} & members.keys() - {own.dir_id})),
-            tuple(dir_id for dir_id in config.removed if dir_id != own.dir_id), forced=True,
+            tuple(dir_id for dir_id in config.removed if dir_id != own.dir_id),
+            forced=True,
         )
         replica.ready.forced.append(ForceResult(self.token, self.epoch, ""))
 
@@ -226,9 +234,7 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
         and replica.weighing.can_vote()
         and (not chain or chain[0].position <= vote.committed.position)
         and (
-            vote.last >= replica.log.last
-            or replica.dir_id not in vote.committed.in_sync
-            or replica.weighing.left_out()
+            vote.last >= replica.log.last or replica.dir_id not in vote.committed.in_sync or replica.weighing.left_out()
         )
     ):
         replica.step_down(vote.epoch)
@@ -250,7 +256,8 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
         replica.send(
             source.address,
             VoteReply(vote.epoch, False, replica.promised, replica.weighing.standing(), vote.sent_at),
-            source.dir_id, link,
+            source.dir_id,
+            link,
         )
 
 

@@ -82,8 +82,15 @@ def decode_config(entry: Entry) -> Config:
     assert entry.kind == EntryKind.CONFIG
     content = _decoder.decode(entry.payload)
     return Config(
-        entry.epoch, entry.index, content.in_sync, content.members, content.mode, content.reason,
-        content.bypassed, content.removed, content.forced,
+        entry.epoch,
+        entry.index,
+        content.in_sync,
+        content.members,
+        content.mode,
+        content.reason,
+        content.bypassed,
+        content.removed,
+        content.forced,
     )
 
 

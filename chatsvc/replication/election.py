@@ -94,8 +94,10 @@ class SurveyRound:
         committed = known_committed(grants, replica.rules)
         voters = {
             member
-            for grant in grants.values() for config in grant.chain
-            if config.position >= committed.position for member in config.in_sync
+            for grant in grants.values()
+            for config in grant.chain
+            if config.position >= committed.position
+            for member in config.in_sync
         }
         decided = all(member in answers or self._refused_meanwhile(member) for member in voters)
         if decided and age < timers.survey_wait:
@@ -133,9 +135,7 @@ class SurveyRound:
             replica.reporting.waiting_for = ()
             following.hello(hint.address, hint.dir_id)
 
-    def _choose(
-        self, committed: Config, voters: set[DirId], answers: dict[DirId, Answer], grants: Grants
-    ) -> None:
+    def _choose(self, committed: Config, voters: set[DirId], answers: dict[DirId, Answer], grants: Grants) -> None:
         """Pick a candidate, and stand or nominate it.
 
         Eligible is who would be permitted with those who answered, and whose log is not behind that of any
@@ -152,8 +152,7 @@ class SurveyRound:
                 continue
             counted = [other for other in sorted(permitted.members) if other in answers]
             not_behind = [
-                other for other in counted
-                if other in committed.in_sync and not left_out(replica.rules, other, grants)
+                other for other in counted if other in committed.in_sync and not left_out(replica.rules, other, grants)
             ]
             if not all(answers[member].last >= answers[other].last for other in not_behind):
                 continue
@@ -183,8 +182,7 @@ class SurveyRound:
     def _missing(self, grants: Grants) -> tuple[Member, ...]:
         """Whose return would permit an election, with their last known addresses."""
         known = {
-            member.dir_id: member
-            for grant in grants.values() for config in grant.chain for member in config.members
+            member.dir_id: member for grant in grants.values() for config in grant.chain for member in config.members
         }
         missing = waiting_for(self.replica.weighing, grants)
         return tuple(known[member] for member in sorted(missing) if member in known)
@@ -195,8 +193,12 @@ class SurveyRound:
 
 def own_answer(replica: Replica) -> Answer:
     return Answer(
-        replica.identity.address, replica.promised, replica.log.last, replica.weighing.primary_hint(),
-        replica.weighing.standing(), replica.weighing.can_vote(),
+        replica.identity.address,
+        replica.promised,
+        replica.log.last,
+        replica.weighing.primary_hint(),
+        replica.weighing.standing(),
+        replica.weighing.can_vote(),
     )
 
 
@@ -229,9 +231,11 @@ class Answering:
             return
         replica.send(
             source.address,
-            SurveyReply(survey.survey_id, answer.promised, answer.last, answer.primary, answer.standing,
-                        answer.can_vote),
-            source.dir_id, link,
+            SurveyReply(
+                survey.survey_id, answer.promised, answer.last, answer.primary, answer.standing, answer.can_vote
+            ),
+            source.dir_id,
+            link,
         )
 
     def progress(self, settled: bool = False) -> None:

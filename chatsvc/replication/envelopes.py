@@ -186,8 +186,20 @@ class VoteReply(msgspec.Struct, frozen=True, gc=False):
 
 
 Payload: TypeAlias = (
-    Hello | Welcome | Reject | Append | Ack | StepDown | Relinquish
-    | Announce | Fenced | Survey | SurveyReply | Nominate | Vote | VoteReply
+    Hello
+    | Welcome
+    | Reject
+    | Append
+    | Ack
+    | StepDown
+    | Relinquish
+    | Announce
+    | Fenced
+    | Survey
+    | SurveyReply
+    | Nominate
+    | Vote
+    | VoteReply
 )
 
 ON_STREAM = (Hello, Welcome, Reject, Append, Ack, StepDown, Relinquish)

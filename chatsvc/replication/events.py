@@ -122,8 +122,21 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
 
 
 Event: TypeAlias = (
-    Tick | Received | ProbeRefused | ProbeAccepted | ProbeAnswered | Broken | Saved | SaveFailed | Propose
-    | ReadDone | ReadBarrier | EpochSeen | Leave | ForcePromote | Remove
+    Tick
+    | Received
+    | ProbeRefused
+    | ProbeAccepted
+    | ProbeAnswered
+    | Broken
+    | Saved
+    | SaveFailed
+    | Propose
+    | ReadDone
+    | ReadBarrier
+    | EpochSeen
+    | Leave
+    | ForcePromote
+    | Remove
 )
 
 
@@ -278,7 +291,16 @@ class Ready:
     """What a replica asks of its host since it was asked last. Empty fields are empty tuples or lists."""
 
     __slots__ = (
-        "barriers", "committed", "envelopes", "forced", "notes", "probes", "reads", "results", "save", "wake_at",
+        "barriers",
+        "committed",
+        "envelopes",
+        "forced",
+        "notes",
+        "probes",
+        "reads",
+        "results",
+        "save",
+        "wake_at",
     )
 
     def __init__(self) -> None:

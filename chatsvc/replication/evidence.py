@@ -65,7 +65,11 @@ class Evidence:
         """Bound the memory against a flood of directories; of members there are only a few."""
         member = min(self.boot_of, key=lambda other: self.heard_event.get(other, 0))
         for table in (
-            self.heard_event, self.heard_awake, self.boot_of, self.boot_heard_at, self.refused_event,
+            self.heard_event,
+            self.heard_awake,
+            self.boot_of,
+            self.boot_heard_at,
+            self.refused_event,
             self.refused_at,
         ):
             table.pop(member, None)
@@ -149,5 +153,3 @@ class Evidence:
         if newest is None or oldest is None:
             return False
         return count >= HUNG_PROBES_MIN and newest - oldest >= self.timers.stall
-
-

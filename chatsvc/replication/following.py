@@ -40,10 +40,15 @@ PROBLEM_SHOWN_HELLOS = 20
 SLOW_HELLO = 5
 """A follower that was turned away for good dials that many times less often."""
 
-TURNED_AWAY = frozenset({
-    RejectReason.WRONG_CLUSTER, RejectReason.REMOVED, RejectReason.LOST_DATA, RejectReason.SNAPSHOT,
-    RejectReason.MODE,
-})
+TURNED_AWAY = frozenset(
+    {
+        RejectReason.WRONG_CLUSTER,
+        RejectReason.REMOVED,
+        RejectReason.LOST_DATA,
+        RejectReason.SNAPSHOT,
+        RejectReason.MODE,
+    }
+)
 
 
 DIVERGED = (
@@ -105,8 +110,11 @@ class Following:
         replica = self.replica
         awake = replica.evidence.awake
         if (
-            self.primary == source.dir_id and self.epoch == epoch and not self.suspects
-            and replica.is_follower and replica.election is None
+            self.primary == source.dir_id
+            and self.epoch == epoch
+            and not self.suspects
+            and replica.is_follower
+            and replica.election is None
         ):
             self.contact = awake
             self.address = source.address
@@ -169,10 +177,18 @@ class Following:
         self.hello_number += 1
         self.close_stream()
         log = replica.log
-        replica.send(address, Hello(
-            self.hello_number, replica.promised, log.last, tuple(log.epochs), log.start_index,
-            replica.commit_index,
-        ), dir_id)
+        replica.send(
+            address,
+            Hello(
+                self.hello_number,
+                replica.promised,
+                log.last,
+                tuple(log.epochs),
+                log.start_index,
+                replica.commit_index,
+            ),
+            dir_id,
+        )
 
     def hello_if_due(self) -> None:
         replica = self.replica
@@ -308,7 +324,10 @@ class Following:
             self._append_sent_at, self._append_last_index = append.sent_at, append.last_index
         if self._relinquished != append.stream:
             self.lease.renew(
-                append.ack_seen, replica.timers.lease, source.dir_id, append.epoch,
+                append.ack_seen,
+                replica.timers.lease,
+                source.dir_id,
+                append.epoch,
                 (append.in_sync and not replica.weighing.just_started()) or not replica.rules.learnerlease,
             )
         if took:
@@ -368,11 +387,22 @@ class Following:
         lease.ack_sent(self._ack_number, now)
         durable = saving.durable_index if replica.rules.fsync else last_index
         assert durable <= last_index
-        replica.send(self.address, Ack(
-            self.stream, self.epoch, self._ack_number, durable, last_index,
-            self._append_sent_at, self._append_last_index, self._gap, replica.released_index,
-            lease.until > now and lease.epoch == self.epoch,
-        ), self.primary)
+        replica.send(
+            self.address,
+            Ack(
+                self.stream,
+                self.epoch,
+                self._ack_number,
+                durable,
+                last_index,
+                self._append_sent_at,
+                self._append_last_index,
+                self._gap,
+                replica.released_index,
+                lease.until > now and lease.epoch == self.epoch,
+            ),
+            self.primary,
+        )
 
     def relinquish(self) -> None:
         """Give up lease and latch, and say so: the primary need not wait for this replica any more.

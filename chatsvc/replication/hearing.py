@@ -60,9 +60,7 @@ class Hearing:
         if envelope.dir_id is not None and envelope.dir_id != replica.dir_id:
             return  # for another directory, whose address this was
         source, payload = envelope.source, envelope.payload
-        if source.cluster_id != replica.identity.cluster_id and not self._from_outside(
-            source, payload, event.link
-        ):
+        if source.cluster_id != replica.identity.cluster_id and not self._from_outside(source, payload, event.link):
             return
         member, evidence = source.dir_id, self.evidence
         known_boot = evidence.boot_of.get(member)
@@ -226,14 +224,18 @@ class Hearing:
     def on_probe_refused(self, event: ProbeRefused) -> None:
         replica, probe = self.replica, event.probe
         refused = [
-            member for member in self.members_at(probe.address)
+            member
+            for member in self.members_at(probe.address)
             if member != replica.dir_id and self.evidence.on_refused(member, probe)
         ]
         following = replica.following
         primary = following.primary
         if (
-            following.active and primary is not None and following.address == probe.address
-            and primary not in self.members_at(probe.address) and self.evidence.on_refused(primary, probe)
+            following.active
+            and primary is not None
+            and following.address == probe.address
+            and primary not in self.members_at(probe.address)
+            and self.evidence.on_refused(primary, probe)
         ):
             refused.append(primary)  # a learner may not know the CONFIG yet that names its primary
         for member in refused:

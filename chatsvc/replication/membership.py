@@ -127,7 +127,8 @@ class Membership:
             if stream is None or stream.durable >= last_index or member not in self._progress_awake:
                 self._progress_awake[member] = awake
             elif (
-                replica.rules.lag and member not in self.frozen_at
+                replica.rules.lag
+                and member not in self.frozen_at
                 and awake - self._progress_awake[member] >= replica.timers.lag
             ):
                 self.frozen_at[member] = awake
@@ -154,7 +155,8 @@ class Membership:
     def _ready_to_grow(self, config: Config) -> list[DirId]:
         in_sync = config.in_sync
         return [
-            member for member in self.reign.streams.by_member
+            member
+            for member in self.reign.streams.by_member
             if member not in in_sync and self._may_grow(config, member)
         ]
 
@@ -170,10 +172,7 @@ class Membership:
         stream = reign.streams.by_member[member]
         known = config.member(member)
         awake = replica.evidence.awake
-        acking = (
-            member in reign.ack_awake
-            and reign.unacked(member) < GROWTH_HEARTBEATS * replica.timers.heartbeat
-        )
+        acking = member in reign.ack_awake and reign.unacked(member) < GROWTH_HEARTBEATS * replica.timers.heartbeat
         if not acking:
             self._steady_since.pop(member, None)
             return False
@@ -216,9 +215,7 @@ class Membership:
             return True
         return self._dialled.get(source.dir_id) == (source.boot, address)
 
-    def _members(
-        self, config: Config, in_sync: Collection[DirId]
-    ) -> tuple[tuple[Member, ...], tuple[DirId, ...]]:
+    def _members(self, config: Config, in_sync: Collection[DirId]) -> tuple[tuple[Member, ...], tuple[DirId, ...]]:
         """The members and the removed.
 
         Newcomers replace directories at their address that are not in sync.
@@ -255,7 +252,8 @@ class Membership:
     def _replaced_at(self, member: Member, members: Mapping[DirId, Member]) -> bool:
         """Has another member answered at its address?"""
         return any(
-            other.address == member.address and other.dir_id != member.dir_id
+            other.address == member.address
+            and other.dir_id != member.dir_id
             and self._dialled.get(other.dir_id, (0, ""))[1] == member.address
             for other in members.values()
         )
@@ -277,9 +275,10 @@ class Membership:
         """Stand again above that epoch, once all members are at hand (rule `renew`)."""
         reign, replica = self.reign, self.replica
         acked = reign.behind.acked_append_at
-        if reign.serving and self._renew_above is not None and all(
-            replica.now - acked.get(member, LONG_AGO) < replica.timers.suspect for member in reign.others
+        if (
+            reign.serving
+            and self._renew_above is not None
+            and all(replica.now - acked.get(member, LONG_AGO) < replica.timers.suspect for member in reign.others)
         ):
             above, self._renew_above = self._renew_above, None
             replica.renew(above)
-

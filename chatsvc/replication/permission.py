@@ -51,8 +51,13 @@ class Grant(NamedTuple):
     def of(cls, standing: Standing, asked_at: int) -> Grant:
         """The time left is counted from the question, so it is never too long."""
         return cls(
-            asked_at + standing.lease_left, standing.lease_giver, standing.lease_epoch, standing.latched,
-            standing.chain, standing.granted_to, standing.durable_index,
+            asked_at + standing.lease_left,
+            standing.lease_giver,
+            standing.lease_epoch,
+            standing.latched,
+            standing.chain,
+            standing.granted_to,
+            standing.durable_index,
         )
 
 
@@ -76,7 +81,9 @@ def known_committed(grants: Grants, rules: Rules) -> Config:
         return committed
     later = {
         config.position: config
-        for grant in grants.values() for config in grant.chain if config.position > committed.position
+        for grant in grants.values()
+        for config in grant.chain
+        if config.position > committed.position
     }
     for position in sorted(later, reverse=True):
         config = later[position]
@@ -233,7 +240,8 @@ def degraded_allowed(observer: Observer, holder: DirId, grants: Grants) -> bool:
         return False
     return all(
         observer.silence(member) >= isolated or observer.refused_now(member)
-        for member in grant.chain[-1].in_sync if member not in grants
+        for member in grant.chain[-1].in_sync
+        if member not in grants
     )
 
 
@@ -250,7 +258,8 @@ def waiting_for(observer: Observer, grants: Grants) -> frozenset[DirId]:
             continue
         if grant.lease_until > observer.now:
             missing = frozenset(
-                member for member in grant.chain[-1].in_sync
+                member
+                for member in grant.chain[-1].in_sync
                 if member not in grants and not observer.refused_now(member)
             )
             if len(missing) < len(best):

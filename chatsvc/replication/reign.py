@@ -104,9 +104,7 @@ class Reign:
         committed, a restarted primary may remember the first half only.
         """
         later = self.replica.log.configs_after(self.replica.commit_index)
-        return [
-            member for member in self.lease_holders if all(member in config.in_sync for config in later)
-        ]
+        return [member for member in self.lease_holders if all(member in config.in_sync for config in later)]
 
     def counts_on(self, member: DirId) -> bool:
         """Is it in sync, by the newest CONFIG or by the newest committed one?"""

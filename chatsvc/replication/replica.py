@@ -188,7 +188,9 @@ class Replica:
             return
         following = self.following
         if (
-            self.reign is None and following.primary is not None and not following.suspects
+            self.reign is None
+            and following.primary is not None
+            and not following.suspects
             and self.evidence.awake - following.contact >= self.timers.suspect
             and self.part is Part.FOLLOWER
         ):
@@ -308,9 +310,7 @@ class Replica:
         assert self.reign is not None
         newest = self.log.newest_config
         forced = forced or (newest is not None and newest.forced)
-        content = ConfigContent(
-            tuple(sorted(in_sync)), members, Mode.AVAILABLE, reason, bypassed, removed, forced
-        )
+        content = ConfigContent(tuple(sorted(in_sync)), members, Mode.AVAILABLE, reason, bypassed, removed, forced)
         entry = self.log.make(self.reign.epoch, EntryKind.CONFIG, encode_config(content))
         self.saving.append(entry)
         config = self.log.configs[-1]

@@ -76,8 +76,18 @@ class Reporting:
             in_sync = (replica.dir_id, *leased)
         follows = replica.following.active or reign is not None
         return Status(
-            self.role(), replica.epoch if follows else NO_EPOCH, replica.promised,
-            replica.weighing.primary_hint(), reign is not None and reign.serving, replica.log.last_index,
-            replica.saving.durable_index, replica.commit_index, config, in_sync, durable_of, silent_of,
-            tuple(f"{member.name} ({member.address})" for member in self.waiting_for), self.problem,
+            self.role(),
+            replica.epoch if follows else NO_EPOCH,
+            replica.promised,
+            replica.weighing.primary_hint(),
+            reign is not None and reign.serving,
+            replica.log.last_index,
+            replica.saving.durable_index,
+            replica.commit_index,
+            config,
+            in_sync,
+            durable_of,
+            silent_of,
+            tuple(f"{member.name} ({member.address})" for member in self.waiting_for),
+            self.problem,
         )

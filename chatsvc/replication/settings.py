@@ -29,7 +29,8 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     def scaled(self, factor: float) -> Timers:
         times = {
             name: max(1, round(getattr(self, name) * factor))
-            for name in self.__struct_fields__ if name != "clock_error"
+            for name in self.__struct_fields__
+            if name != "clock_error"
         }
         return Timers(clock_error=self.clock_error, **times)
 

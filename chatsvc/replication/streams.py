@@ -23,8 +23,20 @@ class Stream:
     """What the primary knows about one follower since its last Hello."""
 
     __slots__ = (
-        "ack_seen", "acked_last_index", "durable", "filled_at", "filled_index", "in_flight",
-        "in_flight_bytes", "in_sync", "leased", "link", "next_index", "number", "reading", "source",
+        "ack_seen",
+        "acked_last_index",
+        "durable",
+        "filled_at",
+        "filled_index",
+        "in_flight",
+        "in_flight_bytes",
+        "in_sync",
+        "leased",
+        "link",
+        "next_index",
+        "number",
+        "reading",
+        "source",
     )
 
     def __init__(self, number: int, source: Identity, link: int, match_index: int) -> None:
@@ -57,7 +69,8 @@ class Streams:
         self.replica.send(
             source.address,
             Welcome(number, self.reign.epoch, match_index, self.replica.log.configs[-1].forced),
-            source.dir_id, link,
+            source.dir_id,
+            link,
         )
         self.send_append(self.by_member[source.dir_id], True, {})
 
@@ -66,9 +79,7 @@ class Streams:
 
     def say_goodbye(self) -> None:
         for member, stream in self.by_member.items():
-            self.replica.send(
-                stream.source.address, StepDown(stream.number, self.reign.epoch), member, stream.link
-            )
+            self.replica.send(stream.source.address, StepDown(stream.number, self.reign.epoch), member, stream.link)
 
     def end_lately(self) -> int:
         """Where the log ended T_suspect ago, or at the first heartbeat of this reign."""
@@ -136,10 +147,22 @@ class Streams:
         replica, source = self.replica, stream.source
         log = replica.log
         stream.in_sync = self.reign.says_in_sync(source.dir_id)
-        replica.send(source.address, Append(
-            stream.number, self.reign.epoch, replica.now, log.position_at(prev_index), entries, log.last_index,
-            replica.commit_index, stream.ack_seen, stream.in_sync,
-        ), source.dir_id, stream.link)
+        replica.send(
+            source.address,
+            Append(
+                stream.number,
+                self.reign.epoch,
+                replica.now,
+                log.position_at(prev_index),
+                entries,
+                log.last_index,
+                replica.commit_index,
+                stream.ack_seen,
+                stream.in_sync,
+            ),
+            source.dir_id,
+            stream.link,
+        )
 
     def tell_in_sync(self) -> None:
         """The first Append that says in_sync does not wait for a heartbeat: until it has arrived, that server
@@ -154,9 +177,7 @@ class Streams:
         settings = self.replica.settings
         stream.reading = stream.next_index
         end_index = min(stream.next_index + settings.append_entries_max, self.replica.log.last_index + 1)
-        self.replica.read(
-            Read(stream.next_index, end_index, settings.append_bytes_max, self.reign.purpose_of(stream))
-        )
+        self.replica.read(Read(stream.next_index, end_index, settings.append_bytes_max, self.reign.purpose_of(stream)))
 
     def on_read(self, stream: Stream, event: ReadDone) -> None:
         if stream.reading != event.read.first_index:

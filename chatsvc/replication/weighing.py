@@ -73,9 +73,7 @@ class Weighing:
         if replica.now - replica.started_at >= replica.timers.start:
             return False
         configs = replica.log.configs
-        return not configs or any(
-            member.dir_id != replica.dir_id for config in configs for member in config.members
-        )
+        return not configs or any(member.dir_id != replica.dir_id for config in configs for member in config.members)
 
     def can_vote(self) -> bool:
         """May it promise, and can it keep a promise?"""
@@ -103,7 +101,11 @@ class Weighing:
         replica = self.replica
         following, lease = replica.following, replica.following.lease
         return Standing(
-            lease.until - replica.now, lease.giver, lease.epoch, following.latched, replica.chain(),
+            lease.until - replica.now,
+            lease.giver,
+            lease.epoch,
+            following.latched,
+            replica.chain(),
             tuple(sorted(lease.granted_to)),
             replica.log.last_index if when_durable else replica.saving.durable_index,
         )

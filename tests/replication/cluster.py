@@ -192,9 +192,7 @@ class Cluster:
         server.stuck_disk, server.stuck_saves = False, []
         server.inbox = []
         join = tuple(other for other in self.servers if other != name)
-        settings = Settings(
-            timers=self.timers, join=join, isolated_promotion=self.isolated, **self.more_settings
-        )
+        settings = Settings(timers=self.timers, join=join, isolated_promotion=self.isolated, **self.more_settings)
         disk = server.disk
         server.applied = disk.entries[: disk.commit_index]
         view = view_of(disk.entries)
@@ -202,8 +200,13 @@ class Cluster:
             tail = disk.entries[max(0, len(disk.entries) - self.tail_at_start) :]
             view = msgspec.structs.replace(view, tail=tuple(tail))
         server.replica = Replica(
-            self.identity(server, disk.cluster_id), disk.hard_state(), view, settings,
-            self.random.randrange, self.now, self.rules,
+            self.identity(server, disk.cluster_id),
+            disk.hard_state(),
+            view,
+            settings,
+            self.random.randrange,
+            self.now,
+            self.rules,
         )
         self._step(server, Tick())
 
@@ -253,16 +256,18 @@ class Cluster:
         if not status.serving or set(status.in_sync) != {server.dir_id for server in servers}:
             return False
         return all(
-            server is primary or (server.replica is not None and server.core.lease.runs(self.now))
-            for server in servers
+            server is primary or (server.replica is not None and server.core.lease.runs(self.now)) for server in servers
         )
 
     def primary(self) -> Server | None:
         """The serving primary of the highest epoch among the processes that run."""
         found = [
-            server for server in self.servers.values()
-            if server.replica is not None and server.replica.reign is not None
-            and server.replica.reign.serving and not server.paused
+            server
+            for server in self.servers.values()
+            if server.replica is not None
+            and server.replica.reign is not None
+            and server.replica.reign.serving
+            and not server.paused
         ]
         return max(found, key=lambda server: server.core.epoch, default=None)
 
@@ -414,8 +419,7 @@ class Cluster:
                 continue
             status = server.replica.status()
             in_sync = [
-                other.name for other in self.servers.values()
-                if status.config and other.dir_id in status.config.in_sync
+                other.name for other in self.servers.values() if status.config and other.dir_id in status.config.in_sync
             ]
             lines.append(
                 f"{server.name} {status.role} epoch={status.epoch} last={status.last_index} "
@@ -426,7 +430,8 @@ class Cluster:
 
     def log(self) -> str:
         lines = sorted(
-            (at, server.name, f"{note.kind} {note.text}") for server in self.servers.values()
+            (at, server.name, f"{note.kind} {note.text}")
+            for server in self.servers.values()
             for at, note in server.notes
         )
         return "\n".join(f"{at} {name} {text}" for at, name, text in lines)

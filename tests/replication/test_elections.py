@@ -94,8 +94,12 @@ def test_a_server_that_has_just_started_neither_grants_nor_stands() -> None:
     for name in "abc":
         cluster.start(name)
     assert cluster.run(5_000, lambda: cluster.primary() is not None)
-    wins = [at for server in cluster.servers.values() for at, note in server.notes
-            if note.kind is NoteKind.GRANTS and at > started]
+    wins = [
+        at
+        for server in cluster.servers.values()
+        for at, note in server.notes
+        if note.kind is NoteKind.GRANTS and at > started
+    ]
     assert wins
     assert min(wins) - started >= cluster.timers.start
 
@@ -200,7 +204,7 @@ def lost_for_good() -> Cluster:
     cluster.start("c")
     cluster.run(3_000)
     assert cluster["c"].core.role is Role.WAITING
-    del cluster.committed[len(cluster["c"].applied):]  # what comes may differ from what the others had
+    del cluster.committed[len(cluster["c"].applied) :]  # what comes may differ from what the others had
     return cluster
 
 

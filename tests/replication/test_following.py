@@ -33,8 +33,15 @@ def append(cluster: Cluster, **changes: Any) -> Append:
     core, follower = cluster["a"].core, cluster["b"].core.following
     last = core.log.last
     values: dict[str, Any] = {
-        "stream": follower.stream, "epoch": core.epoch, "sent_at": core.now, "prev": last, "entries": (),
-        "last_index": last.log_index, "commit_index": core.commit_index, "ack_seen": 0, "in_sync": False,
+        "stream": follower.stream,
+        "epoch": core.epoch,
+        "sent_at": core.now,
+        "prev": last,
+        "entries": (),
+        "last_index": last.log_index,
+        "commit_index": core.commit_index,
+        "ack_seen": 0,
+        "in_sync": False,
     }
     return Append(**{**values, **changes})
 

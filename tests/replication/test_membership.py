@@ -98,9 +98,12 @@ def test_a_server_is_admitted_only_after_its_address_has_answered() -> None:
     """d can dial the others, but nobody can dial d."""
     cluster = formed("abcd"[:3])
     cluster.servers["d"] = type(cluster["a"])(cluster, "d")
-    cluster._probe, probe = (  # type: ignore[method-assign, assignment]
-        lambda server, replica, wanted: None if wanted.address == "d" else probe(server, replica, wanted)
-    ), cluster._probe
+    cluster._probe, probe = (
+        (  # type: ignore[method-assign, assignment]
+            lambda server, replica, wanted: None if wanted.address == "d" else probe(server, replica, wanted)
+        ),
+        cluster._probe,
+    )
     cluster.start("d")
     cluster.run(5_000)
     assert cluster["d"].core.role is Role.LEARNER

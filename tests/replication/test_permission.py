@@ -56,8 +56,13 @@ ABC = config("abc", 3)
 
 
 def grant(
-    *chain: Config, until: int = -1, giver: bytes | None = b"a", epoch: Epoch | None = REIGN,
-    latched: bool = False, granted: tuple[bytes, ...] = (), durable: int = 99,
+    *chain: Config,
+    until: int = -1,
+    giver: bytes | None = b"a",
+    epoch: Epoch | None = REIGN,
+    latched: bool = False,
+    granted: tuple[bytes, ...] = (),
+    durable: int = 99,
 ) -> Grant:
     return Grant(NOW + until, giver, epoch, latched, chain or (ABC,), granted, durable)
 
@@ -129,7 +134,9 @@ def test_who_is_not_in_k_is_not_eligible() -> None:
 
 def test_who_is_dropped_by_its_own_log_is_not_eligible() -> None:
     grants = {
-        b"a": grant(ABC, epoch=None), b"b": grant(ABC, config("ac", 5), epoch=None), b"c": grant(ABC, epoch=None),
+        b"a": grant(ABC, epoch=None),
+        b"b": grant(ABC, config("ac", 5), epoch=None),
+        b"c": grant(ABC, epoch=None),
     }
     assert kind(Observer(), b"b", grants) is None
     assert kind(Observer(rules=ALL.without("dropped")), b"b", grants) == "closed"
@@ -231,7 +238,9 @@ def test_with_isolated_promotion_a_pair_is_late_when_the_giver_may_have_gone_on(
 
 def isolated(**changes: object) -> Observer:
     values: dict[str, object] = {
-        "isolated_after": 10_000, "suspicion": 10_000, "silent": {b"a": 10_000, b"c": 10_000},
+        "isolated_after": 10_000,
+        "suspicion": 10_000,
+        "silent": {b"a": 10_000, b"c": 10_000},
     }
     return Observer(**{**values, **changes})  # type: ignore[arg-type]
 

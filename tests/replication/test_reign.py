@@ -39,9 +39,12 @@ def taking_over(cluster: Cluster) -> Cluster:
         cluster.propose("a", b"x")
     cluster.run(10)
     cluster.kill("a")
-    assert cluster.run(2_000, lambda: any(
-        server.replica is not None and server.replica.reign is not None for server in cluster.servers.values()
-    ))
+    assert cluster.run(
+        2_000,
+        lambda: any(
+            server.replica is not None and server.replica.reign is not None for server in cluster.servers.values()
+        ),
+    )
     return cluster
 
 
@@ -85,16 +88,14 @@ def test_a_deposed_primary_gains_no_more_commits() -> None:
 def test_leases_are_given_by_a_serving_primary_only() -> None:
     said: list[bool] = []
     cluster = formed(rules=ALL)
-    cluster.drop = lambda source, target, payload: isinstance(payload, Append) and bool(
-        said.append(payload.in_sync)
-    )
+    cluster.drop = lambda source, target, payload: isinstance(payload, Append) and bool(said.append(payload.in_sync))
     cluster.run(200)
     assert said
     assert all(said)
     said.clear()
     taking_over(cluster)
-    cluster.drop = lambda source, target, payload: isinstance(payload, Ack) or (
-        isinstance(payload, Append) and bool(said.append(payload.in_sync))
+    cluster.drop = lambda source, target, payload: (
+        isinstance(payload, Ack) or (isinstance(payload, Append) and bool(said.append(payload.in_sync)))
     )
     cluster.run(300)
     assert said

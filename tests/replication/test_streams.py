@@ -179,9 +179,14 @@ def test_what_is_under_way_to_a_slow_backup_is_bounded() -> None:
     cluster["b"].stuck_disk = True
     propose_many(cluster, 50)
     cluster.run(100)
-    backlog = cluster["b"].core.log.last_index - cluster["a"].core.reign.streams.by_member[  # type: ignore[union-attr]
-        cluster["b"].dir_id
-    ].durable
+    backlog = (
+        cluster["b"].core.log.last_index
+        - cluster["a"]
+        .core.reign.streams.by_member[  # type: ignore[union-attr]
+            cluster["b"].dir_id
+        ]
+        .durable
+    )
     assert backlog <= 8 + 4
     cluster.unstick("b")
     assert cluster.run(2_000, lambda: caught_up(cluster, "a"))

@@ -7,6 +7,7 @@ are not run again.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 from collections import Counter
@@ -65,17 +66,27 @@ FLOOR: dict[str, dict[str, float]] = {
     "join": {"acknowledged": 30, "promotions": 1.5, "kills": 2, "cuts": 0.7, "wipes": 0.05, "note grows": 1},
     "isolated": {"acknowledged": 50, "promotions": 2, "kills": 2, "pauses": 0.7, "cuts": 1},
 }
+NOT_IN_THE_FINGERPRINT = ("ledger.py", "__main__.py", "mutants.py")
 BATCH_MIN = 15  # fewer seeds than this are not judged by the floor
 
 
 def fingerprint() -> str:
-    """Of the core and the simulator: what makes a seed mean the same again."""
+    """Of what the core and the simulator do, whatever their comments say: what makes a seed mean the same again."""
     digest = blake2b(digest_size=6)
     for folder in ("chatsvc/replication", "tests/simulation"):
         for path in sorted((ROOT / folder).glob("*.py")):
-            if path.name not in ("ledger.py", "__main__.py", "mutants.py") and not path.name.startswith("test_"):
-                digest.update(path.name.encode() + path.read_bytes())
+            if path.name not in NOT_IN_THE_FINGERPRINT and not path.name.startswith("test_"):
+                digest.update(path.name.encode() + _meaning(path.read_text()).encode())
     return digest.hexdigest()
+
+
+def _meaning(source: str) -> str:
+    """The program without comments, docstrings and layout."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            node.value.value = ""
+    return ast.dump(tree)
 
 
 class Totals:

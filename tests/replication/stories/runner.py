@@ -18,6 +18,7 @@
     fill-disk a 3s    a's disk is full for so long   lose a 3            dead a's disk loses its last 3 entries
     promised a 9      dead a's disk says that a once stood for epoch 9, in vain
     copy a d          dead d gets a copy of a's directory          advertise d z   d will tell a wrong address, z
+    force a           the operator makes a primary, whatever it may lack
     stop a            the process leaves, then ends   remove a            the operator sends member a away
     send 3            a client issues three operations load on|off       clients issue operations all the time
     run 2s            let time pass
@@ -38,6 +39,7 @@ from pathlib import Path
 
 from chatsvc.replication import ALL, Rules
 from chatsvc.replication.configs import Config
+from chatsvc.replication.events import ForcePromote
 from chatsvc.replication.identity import Epoch
 from tests.simulation.agenda import MS, SECOND
 from tests.simulation.checkers import Violation
@@ -250,6 +252,12 @@ class Story:
 
     def do_machine_on(self, name: str) -> None:
         self.c.machine_on(self.server(name))
+
+    def do_force(self, name: str) -> None:
+        process = self.server(name).process
+        assert process is not None
+        self.c.note(name, "is told to serve, whatever it may lack")
+        process.arrive("event", ForcePromote(1), None)
 
     def do_send(self, count: str) -> None:
         self.c.clients[0].ask(int(count))
