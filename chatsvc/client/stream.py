@@ -17,8 +17,8 @@ LOOK_S = 0.3
 """How long servers have to say that they are the primary, when this stream's server does not answer. It is asked too,
 so every look takes that long until there is another primary."""
 
-LOOK_EVERY_S = 0.1
-"""Pause between two looks."""
+LOOK_AGAIN_S, LOOK_AGAIN_S_MAX = 0.1, 1.0
+"""First and longest pause between two looks; it doubles. Servers that are merely slow are not to be flooded."""
 
 
 class Link(msgspec.Struct):
@@ -155,10 +155,12 @@ class Stream:
                 continue
             if ping is None or ping.done():
                 ping = session.ask_for_sign()
-            await asyncio.sleep(timing.ping_s)
-            while session.outstanding and self._now() - session.progress_at >= 2 * timing.ping_s:
+            # The others are asked at once. Nobody is left for that alone: only for a primary of a later reign.
+            pause_s = LOOK_AGAIN_S
+            while session.outstanding and self._now() - session.progress_at >= timing.ping_s:
                 await self._look_elsewhere()
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LOOK_AGAIN_S_MAX)
 
     async def _idle(self) -> None:
         """Wait until the server owes an answer. A session that receives sees to that now and then."""

@@ -20,7 +20,7 @@ def backups(cluster: Cluster, primary: str) -> list[str]:
 
 
 async def test_the_primary_dies_again_and_again(cluster: Cluster, traffic: Traffic) -> None:
-    for _ in range(2):
+    for _ in range(6):
         primary = await cluster.all_in_sync()
         cluster[primary].kill()
         await traffic.flows()

@@ -46,12 +46,13 @@ async def test_a_server_that_is_told_to_stop_is_gone_within_three_seconds(tmp_pa
         await traffic.settle()
 
 
-async def test_senders_killed_in_mid_sending_leave_no_message_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 3], ids=["one server", "three servers, whose primary is killed, too"])
+async def test_senders_killed_in_mid_sending_leave_no_message_twice(tmp_path: Path, size: int) -> None:
     """Numbered lines through `chatsvc send`, which is killed again and again: what it acknowledged is there once."""
     dice = random.Random(SEED)
-    async with running(tmp_path, size=1) as cluster:
-        address = cluster.addresses[0]
-        asking = AsyncCluster([address])
+    async with running(tmp_path, size) as cluster:
+        address = ",".join(cluster.addresses)
+        asking = AsyncCluster(cluster.addresses)
         command = [
             sys.executable,
             "-m",
@@ -81,12 +82,17 @@ async def test_senders_killed_in_mid_sending_leave_no_message_twice(tmp_path: Pa
             answered = [
                 json.loads(await asyncio.to_thread(process.stdout.readline)) for _ in range(dice.randint(1, 50))
             ]
+            victim = cluster[await cluster.all_in_sync()] if size > 1 else None
+            if victim is not None and dice.random() < 0.5:
+                victim.kill()
             process.send_signal(signal.SIGKILL)
             rest = await asyncio.to_thread(process.stdout.read)
             process.stdin.close()
             process.stdout.close()
             process.wait()
             answered += [json.loads(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
+            if victim is not None and not victim.is_running:
+                victim.start()
             acknowledged += [f"{first + place}" for place in range(len(answered))]
         history = [message.text for message in await asking.history("alice", "alice", limit=written)]
         assert len(history) == len(set(history)), "doubled"
