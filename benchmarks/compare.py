@@ -2,10 +2,10 @@
 
     python -m benchmarks.compare --rounds 5 --windows 1,16 --rates 500,2000 --seconds 4 --json figures.json
 
-Every round starts one server of each kind on an empty directory and has them take turns at every load; which one
-begins alternates. Single figures of a machine move by 10 to 25 %, more if it is shared: only ratios within a round
-are compared, and their median is given with their spread. A run that lost, doubled or reordered a message, or had
-one refused, ends the comparison.
+Every round starts one server of each kind, with --backups as many backups each, on empty directories and has the two
+take turns at every load; which one begins alternates. Single figures of a machine move by 10 to 25 %, more if it is
+shared: only ratios within a round are compared, and their median is given with their spread. A run that lost, doubled
+or reordered a message, or had one refused, ends the comparison.
 """
 
 import argparse
@@ -72,49 +72,74 @@ def server_cpu_us(result: Result) -> float | None:
 # ---- servers
 
 
-@contextmanager
-def chatsvc_server(directory: Path) -> Iterator[Target]:
-    """A server as `chatsvc serve` starts it."""
-    port = _free_port()
-    # Run from the root, this takes the code beside this file, whatever the environment has installed.
-    chatsvc = [sys.executable, "-c", "from chatsvc.cli import main; main()"]
-    command: list[str | Path] = [
-        *chatsvc,
-        "serve",
-        "--primary",
-        "--listen",
-        f"127.0.0.1:{port}",
-        "--data-dir",
-        directory,
-    ]
-    with _process(command, directory) as process:
-        _wait_for_port(process, port, directory)
-        yield Target("127.0.0.1", port, "chatsvc", (process.pid,))
+# Run from the root, this takes the code beside this file, whatever the environment has installed.
+CHATSVC = (sys.executable, "-c", "import sys; from chatsvc.cli import main; sys.exit(main())")
 
 
 @contextmanager
-def prototype_server(directory: Path) -> Iterator[Target]:
-    """The bare prototype."""
-    port = _free_port()
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "benchmarks.prototype",
-        "--listen",
-        f"127.0.0.1:{port}",
-        "--data-dir",
-        directory,
-    ]
-    with _process(command, directory) as process:
-        _wait_for_port(process, port, directory)
-        yield Target("127.0.0.1", port, "prototype", (process.pid,))
+def chatsvc_servers(directory: Path, backups: int) -> Iterator[Target]:
+    """Servers as `chatsvc serve` starts them, all in sync; the first one is the primary."""
+    ports = _free_ports(backups + 1)
+    addresses = [f"127.0.0.1:{port}" for port in ports]
+    with ExitStack() as stack:
+        processes = []
+        for place, address in enumerate(addresses):
+            role = ["--primary"] if place == 0 else ["--backup", "--join", addresses[0]]
+            own = directory / f"{place}"
+            command = [*CHATSVC, "serve", *role, "--listen", address, "--data-dir", str(own)]
+            processes.append(stack.enter_context(_process(command, own)))
+            _wait_for_port(processes[-1], ports[place], own)
+        _wait_for_sync(addresses)
+        yield Target("127.0.0.1", ports[0], "chatsvc", tuple(process.pid for process in processes))
 
 
-CONTENDERS = {"prototype": prototype_server, "chatsvc": chatsvc_server}
+@contextmanager
+def prototype_servers(directory: Path, backups: int) -> Iterator[Target]:
+    """The bare prototype, with as many backups."""
+    ports = _free_ports(backups + 1)
+    with ExitStack() as stack:
+        processes = []
+        for place, port in enumerate(reversed(ports)):  # the backups first
+            own = directory / f"{place}"
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.prototype",
+                "--listen",
+                f"127.0.0.1:{port}",
+                "--data-dir",
+                str(own),
+            ]
+            if place < backups:
+                command.append("--as-backup")
+            elif backups:
+                command += ["--backups", ",".join(f"127.0.0.1:{backup}" for backup in ports[1:])]
+            processes.append(stack.enter_context(_process(command, own)))
+            _wait_for_port(processes[-1], port, own)
+        yield Target("127.0.0.1", ports[0], "prototype", tuple(process.pid for process in processes))
+
+
+def _wait_for_sync(addresses: Sequence[str]) -> None:
+    """Until the first server serves and says that all would survive it."""
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s:
+        status = subprocess.run(
+            [*CHATSVC, "status", "--json", "--server", addresses[0]], cwd=ROOT, capture_output=True, check=False
+        )
+        if status.returncode == 0:
+            in_sync = {member["address"] for member in json.loads(status.stdout)["members"] if member["in_sync"]}
+            if in_sync >= set(addresses):
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"not all in sync after {START_S:g} s")
+
+
+CONTENDERS = {"prototype": prototype_servers, "chatsvc": chatsvc_servers}
 
 
 @contextmanager
 def _process(command: Sequence[str | Path], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    directory.parent.mkdir(parents=True, exist_ok=True)
     with _log_path(directory).open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT)
     try:
@@ -132,10 +157,12 @@ def _log_path(directory: Path) -> Path:
     return directory.with_suffix(".log")
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for free in sockets:
+            free.bind(("127.0.0.1", 0))
+        return [int(free.getsockname()[1]) for free in sockets]
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], port: int, directory: Path) -> None:
@@ -154,7 +181,7 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, directory: Path)
 # ---- rounds
 
 
-def compare(loads: Sequence[Load], rounds: int, directory: Path) -> list[dict[str, dict[str, Result]]]:
+def compare(loads: Sequence[Load], rounds: int, directory: Path, backups: int) -> list[dict[str, dict[str, Result]]]:
     """All rounds: for each, by name of the load and name of the contender, a result.
 
     Raises:
@@ -163,15 +190,15 @@ def compare(loads: Sequence[Load], rounds: int, directory: Path) -> list[dict[st
     figures = []
     for number in range(rounds):
         names = list(CONTENDERS) if number % 2 == 0 else list(CONTENDERS)[::-1]
-        figures.append(_round(names, loads, directory / f"round{number}"))
+        figures.append(_round(names, loads, directory / f"round{number}", backups))
     return figures
 
 
-def _round(names: Sequence[str], loads: Sequence[Load], directory: Path) -> dict[str, dict[str, Result]]:
+def _round(names: Sequence[str], loads: Sequence[Load], directory: Path, backups: int) -> dict[str, dict[str, Result]]:
     directory.mkdir()  # this holds the servers' directories and logs
     results: dict[str, dict[str, Result]] = {}
     with ExitStack() as stack:
-        targets = {name: stack.enter_context(CONTENDERS[name](directory / name)) for name in names}
+        targets = {name: stack.enter_context(CONTENDERS[name](directory / name, backups)) for name in names}
         for load in loads:
             for name in names:
                 result = run(targets[name], load)
@@ -271,6 +298,7 @@ def main() -> None:
         "--windows", default="1,16", metavar="W,…", help="un-acknowledged a sender (default: %(default)s)"
     )
     parser.add_argument("--rates", default="500,2000", metavar="R,…", help="messages/s (default: %(default)s)")
+    parser.add_argument("--backups", type=int, default=0, help="of each contender (default: %(default)s)")
     parser.add_argument("--no-offline", action="store_true", help="without queueing for people who are away")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures")
     parser.add_argument("--directory", type=Path, help="for the servers' data (default: a temporary one)")
@@ -283,11 +311,11 @@ def main() -> None:
         loads.append(replace(common, mode="offline"))
     with tempfile.TemporaryDirectory(prefix="chatsvc-benchmark", dir=options.directory) as directory:
         try:
-            figures = compare(loads, options.rounds, Path(directory))
+            figures = compare(loads, options.rounds, Path(directory), options.backups)
         except (RuntimeError, OSError) as error:
             sys.exit(f"benchmarks.compare: {error}")
     summaries = summarise(loads, figures)
-    print(f"{options.rounds} rounds, {options.pairs} pairs, {options.seconds:g} s a run\n")
+    print(f"{options.rounds} rounds, {options.backups} backups, {options.pairs} pairs, {options.seconds:g} s a run\n")
     print(table(summaries))
     if options.json:
         rounds = [{load: {n: asdict(r) for n, r in by.items()} for load, by in results.items()} for results in figures]

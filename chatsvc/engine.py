@@ -77,6 +77,7 @@ class EngineStatus(msgspec.Struct, frozen=True):
     primary: str
     commit_index: int
     degraded: bool
+    forced: bool
     holes: int
     waiting_for: list[str]
     problem: str
@@ -84,6 +85,10 @@ class EngineStatus(msgspec.Struct, frozen=True):
     last_index: int
     self_member: MemberStatus
     members: list[MemberStatus]
+
+
+class ForcedInVain(Exception):
+    """A promotion that an operator wanted was refused; the text says why."""
 
 
 class Subscriber(Protocol):
@@ -178,6 +183,17 @@ class Engine(Protocol):
 
     def account_id(self, user: str) -> int | None:
         """Id of the living account that has this name."""
+
+    async def force_promote(self) -> int:
+        """Make this server primary although the rules forbid it; an operator's decision.
+
+        Returns:
+            Number of the reign that has begun.
+
+        Raises:
+            ForcedInVain: the cluster has a primary, or there is nothing to serve.
+            Unavailable: this server is stopping, or failed in it.
+        """
 
     def status(self) -> EngineStatus:
         """What this server knows of itself and of its cluster at this moment."""

@@ -8,7 +8,9 @@ import grpc
 from grpc import aio
 
 from chatsvc.api.events import timestamp
-from chatsvc.engine import Engine, MemberStatus
+from chatsvc.api.status import abort
+from chatsvc.domain.errors import Unavailable
+from chatsvc.engine import Engine, ForcedInVain, MemberStatus
 from chatsvc.v1 import replication_pb2 as pb
 
 SERVICE = "chatsvc.v1.Replication"
@@ -42,7 +44,23 @@ class ReplicationService:
         get_status = grpc.unary_unary_rpc_method_handler(
             self.get_status, pb.GetStatusRequest.FromString, pb.GetStatusResponse.SerializeToString
         )
-        return grpc.method_handlers_generic_handler(SERVICE, {"GetStatus": get_status})
+        force_promote = grpc.unary_unary_rpc_method_handler(
+            self.force_promote, pb.ForcePromoteRequest.FromString, pb.ForcePromoteResponse.SerializeToString
+        )
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {"GetStatus": get_status, "ForcePromote": force_promote}
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    async def force_promote(
+        self, request: pb.ForcePromoteRequest, context: aio.ServicerContext[Any, Any]
+    ) -> pb.ForcePromoteResponse:
+        """`Replication.ForcePromote`."""
+        try:
+            epoch = await self._engine.force_promote()
+        except ForcedInVain as refusal:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
+        except Unavailable as error:
+            await abort(context, error)
+        return pb.ForcePromoteResponse(epoch=epoch)
 
     async def get_status(
         self, request: pb.GetStatusRequest, context: aio.ServicerContext[Any, Any]
@@ -56,6 +74,7 @@ class ReplicationService:
             primary=status.primary,
             commit_index=status.commit_index,
             degraded=status.degraded,
+            forced=status.forced,
             self=_member(status.self_member),
             members=[_member(member) for member in status.members],
             version=VERSION,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from chatsvc.cli.menu import Action, DeleteAccount, ListAccounts, LogOut, Say, Send, ShowHistory
 from chatsvc.cli.render import account_line, counted, harmless, history_lines, message_line
-from chatsvc.cli.sessions import leave
+from chatsvc.cli.sessions import leave, send_when_there_is_room
 
 if TYPE_CHECKING:
     from chatsvc.client import Client, Message, Receipt, State
@@ -36,15 +36,19 @@ class Chat:
         log_in: see there.
         output: where everything is shown.
         names: gets every name that is seen.
+        patient: whether a send waits when too many others do; otherwise it is refused.
 
     Attributes:
         client: logged in.
         output: may be replaced by another one.
     """
 
-    def __init__(self, log_in: "LogIn", output: Output, names: set[str] | None = None) -> None:
+    def __init__(
+        self, log_in: "LogIn", output: Output, *, names: set[str] | None = None, patient: bool = False
+    ) -> None:
         self.output = output
         self._names = set() if names is None else names
+        self._patient = patient
         self._connected, self._leaving = True, False
         self._inbox = threading.Lock()  # held while a message is shown, and when no more shall be
         self._answered = threading.Condition()
@@ -87,7 +91,7 @@ class Chat:
     def perform(self, action: Action) -> bool:
         """Do what was asked for. A refusal is shown, and the chat goes on.
 
-        Sending does not wait. The others do, at most until the client gives up.
+        Sending does not wait, unless it is patient. The others do, at most until the client gives up.
 
         Returns:
             Whether the session is over.
@@ -158,7 +162,7 @@ class Chat:
     # ---- sending
 
     def _send(self, to: str, text: str) -> None:
-        future = self.client.send_nowait(to, text)
+        future = send_when_there_is_room(self.client, to, text) if self._patient else self.client.send_nowait(to, text)
         with self._answered:
             self._unanswered += 1
         future.add_done_callback(lambda done: self._sent(to, done))

@@ -109,7 +109,7 @@ class _Cluster:
         try:
             for server in self._servers.values():
                 await self._start(server)
-            await self._wait_for_a_primary()
+            await self._wait_for_all()
             self._say_how_to_connect()
             threading.Thread(target=self._read_input, args=(loop,), name="input", daemon=True).start()
             await self._obey()
@@ -259,14 +259,15 @@ class _Cluster:
         """All at once."""
         await asyncio.gather(*(self._end(server, signal.SIGTERM) for server in self._servers.values()))
 
-    async def _wait_for_a_primary(self) -> None:
-        """Until one serves, or one server has ended (what it said is shown), or this process is told to stop."""
+    async def _wait_for_all(self) -> None:
+        """Until one serves and all would survive it; or one has ended (it has said why), or it is time to stop."""
         from chatsvc.client import status
 
         addresses = [server.address for server in self._servers.values()]
         while not self._stopped.is_set() and all(server.is_running for server in self._servers.values()):
             found = await asyncio.to_thread(status, addresses, 0.5)
-            if found.primary is not None and all(member.role != "unreachable" for member in found.members):
+            in_sync = sum(member.in_sync for member in found.members)
+            if found.primary is not None and in_sync == len(self._servers):
                 return
             try:
                 async with asyncio.timeout(0.1):

@@ -56,7 +56,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def _chat_failure(error: BaseException) -> Failure | None:
-    from chatsvc.client import ConnectError, ConnectionLost, LoggedOut, ProtocolError, ServersGone
+    from chatsvc.client import ConnectError, ConnectionLost, ForcedInVain, LoggedOut, ProtocolError, ServersGone
     from chatsvc.domain.errors import ChatError, NotPrimary, NotReady
 
     match error:
@@ -64,7 +64,7 @@ def _chat_failure(error: BaseException) -> Failure | None:
             return Failure(NO_SERVER, str(error))
         case LoggedOut():
             return Failure(REFUSED, f"logged out: {error}")
-        case ChatError():
+        case ChatError() | ForcedInVain():
             return Failure(REFUSED, str(error))
         case _:
             return None

@@ -14,7 +14,7 @@ from chatsvc.cli.menu import CHOICES, Action, DeleteAccount, ListAccounts, LogOu
 from chatsvc.cli.piped import PlainOutput
 from chatsvc.cli.render import harmless
 from chatsvc.cli.screen import Over, Screen
-from chatsvc.cli.signals import Stopped
+from chatsvc.cli.signals import Stopped, stop_on_signals
 
 if TYPE_CHECKING:
     from chatsvc.cli.chat import LogIn
@@ -29,12 +29,15 @@ def chat_on_screen(log_in: "LogIn") -> int:
     names: set[str] = set()
     plain = PlainOutput(lambda error: None)
     plain.show("connecting …")
-    chat = Chat(log_in, plain, names)
+    chat = Chat(log_in, plain, names=names)
     plain.flush()
     with chat.client:
         try:
-            ending = asyncio.run(_converse(chat, names))
-            chat.output = plain
+            try:
+                ending = asyncio.run(_converse(chat, names))
+            finally:
+                chat.output = plain
+                stop_on_signals()
             if ending is not Ending.DELETED:
                 # The screen is closed by now, so Ctrl-C ends the program however long the answer takes.
                 chat.perform(LogOut())

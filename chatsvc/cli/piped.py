@@ -28,7 +28,7 @@ def chat_through_pipes(log_in: "LogIn") -> int:
     lines = Input()
     output = PlainOutput(lines.end)
     try:
-        chat = Chat(log_in, output)
+        chat = Chat(log_in, output, patient=True)
         with chat.client:
             try:
                 _converse(chat, lines)

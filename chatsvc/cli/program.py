@@ -11,6 +11,7 @@ import click
 from click.shell_completion import shell_complete
 
 from chatsvc.cli.accounts import accounts
+from chatsvc.cli.cluster import cluster
 from chatsvc.cli.connect import connect
 from chatsvc.cli.delete_account import delete_account
 from chatsvc.cli.dev import dev
@@ -48,7 +49,7 @@ def program() -> None:
     """
 
 
-for command in (serve, dev, connect, send, tail, history, accounts, delete_account, status):
+for command in (serve, dev, connect, send, tail, history, accounts, delete_account, status, cluster):
     program.add_command(command)
 
 

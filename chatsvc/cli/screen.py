@@ -116,8 +116,10 @@ class Screen:
 
     def _end(self) -> None:
         self._over = True
-        if self._session.app.is_running and not self._session.app.is_done:
-            self._session.app.exit(exception=Over())
+        app = self._session.app
+        if app.is_running and not app.is_done:
+            app.erase_when_done = not self._session.default_buffer.text  # what was typed stays in sight
+            app.exit(exception=Over())
 
     # ---- the screen's own thread
 

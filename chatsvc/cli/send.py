@@ -14,7 +14,7 @@ from chatsvc.cli.failures import DONE, REFUSED, say
 from chatsvc.cli.lines import read_lines
 from chatsvc.cli.options import Text, json_option, server_options, user_option
 from chatsvc.cli.render import harmless, json_line
-from chatsvc.cli.sessions import logged_in
+from chatsvc.cli.sessions import logged_in, send_when_there_is_room
 
 if TYPE_CHECKING:
     from chatsvc.client import Client, Receipt
@@ -102,7 +102,6 @@ def _sent_lines(client: "Client", to: str) -> "Iterator[tuple[int, Future[Receip
 
 
 def _send_line(client: "Client", to: str, line: bytes) -> "Future[Receipt]":
-    from chatsvc.client import QueueFull
     from chatsvc.domain.errors import InvalidText
 
     try:
@@ -111,8 +110,4 @@ def _send_line(client: "Client", to: str, line: bytes) -> "Future[Receipt]":
         refused: Future[Receipt] = Future()
         refused.set_exception(InvalidText("the text is not valid UTF-8"))
         return refused
-    while True:
-        try:
-            return client.send_nowait(to, text)
-        except QueueFull:
-            client.room()
+    return send_when_there_is_room(client, to, text)

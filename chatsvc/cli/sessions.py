@@ -1,21 +1,31 @@
 """Sessions of commands: begun with the options that all have, ended in a proper way whatever happens."""
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from chatsvc.cli.signals import Stopped
 
 if TYPE_CHECKING:
-    from chatsvc.client import Client
+    from chatsvc.client import Client, Receipt
+
+
+LEAVE_S = 1.0
+"""Longest wait for a log out that nobody waits for: at Ctrl-C, and when nobody reads the output."""
 
 
 def leave(client: "Client") -> None:
-    """Log out, unless there is no connection: nobody waits for one at the end of a program."""
-    from chatsvc.client import State
+    """Log out, if that can be done within `LEAVE_S`."""
 
-    if client.state is State.CONNECTED:
-        client.logout()
+    def log_out() -> None:
+        with suppress(Exception):  # the session was over already, or is closed meanwhile
+            client.logout()
+
+    thread = threading.Thread(target=log_out, name="chatsvc log out", daemon=True)
+    thread.start()
+    thread.join(LEAVE_S)
 
 
 @contextmanager
@@ -33,3 +43,14 @@ def logged_in(log_in: "Callable[[], Client]") -> "Iterator[Client]":
             leave(client)
             raise
         client.logout()
+
+
+def send_when_there_is_room(client: "Client", to: str, text: str) -> "Future[Receipt]":
+    """Send a message; waits while too many others wait to be sent."""
+    from chatsvc.client import QueueFull
+
+    while True:
+        try:
+            return client.send_nowait(to, text)
+        except QueueFull:
+            client.room()

@@ -6,6 +6,7 @@ import select
 import signal
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -15,6 +16,11 @@ WATCH_MS = 100
 """How often the watch of a reader looks whether it is still needed."""
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_NUDGE = signal.SIGURG
+_NUDGE_AFTER_S = (0.05, 0.2, 1.0)
+_nudges: int | None = None
+"""Pipe to the thread that nudges; None before there is one."""
 
 
 class Stopped(BaseException):
@@ -34,13 +40,35 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def stop_on_signals() -> None:
-    """From now on, SIGINT, SIGTERM and SIGHUP raise `Stopped` in the main thread.
+    """From now on, SIGINT, SIGTERM and SIGHUP raise `Stopped` in the main thread, also while it waits for a lock.
 
-    One that is ignored stays ignored: `nohup` and background jobs mean it.
+    To be called again after an asyncio loop has run in the main thread: such a loop takes signals for itself and does
+    not give them back. A signal that is ignored stays ignored: `nohup` and background jobs mean it.
     """
+    global _nudges
     for number in STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    signal.signal(_NUDGE, lambda number, frame: None)
+    if _nudges is None:
+        reading, _nudges = os.pipe()
+        os.set_blocking(_nudges, False)
+        arguments = (reading, threading.get_ident())
+        threading.Thread(target=_nudge_forever, args=arguments, name="chatsvc signals", daemon=True).start()
+    signal.set_wakeup_fd(_nudges, warn_on_full_buffer=False)
+
+
+def _nudge_forever(reading: int, main_thread: int) -> None:
+    """Interrupt the main thread's wait after a signal.
+
+    Python notes a signal at once, but handles it in the main thread only when that next looks. If the signal came
+    after the last look and before the wait for a lock began, that is never. Another signal ends the wait.
+    """
+    while True:
+        if any(number in STOPPING for number in os.read(reading, 64)):
+            for delay_s in _NUDGE_AFTER_S:
+                time.sleep(delay_s)
+                signal.pthread_kill(main_thread, _NUDGE)
 
 
 @contextmanager

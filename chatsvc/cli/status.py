@@ -6,7 +6,7 @@ import click
 
 from chatsvc.cli.failures import DONE, NO_SERVER, say
 from chatsvc.cli.options import json_option, servers_option
-from chatsvc.cli.render import harmless, json_line, table
+from chatsvc.cli.render import clock, harmless, json_line, table
 
 if TYPE_CHECKING:
     from chatsvc.client import ClusterStatus
@@ -44,6 +44,8 @@ def _as_json(found: "ClusterStatus") -> str:
             "primary": found.primary,
             "commit_index": found.commit_index,
             "degraded": found.degraded,
+            "forced": found.forced,
+            "holes": found.holes,
             "members": [
                 {
                     "name": member.name,
@@ -54,6 +56,8 @@ def _as_json(found: "ClusterStatus") -> str:
                     "applied_index": member.applied_index,
                     "state_hash": member.state_hash.hex(),
                     "hash_index": member.hash_index,
+                    "waiting_for": list(member.waiting_for),
+                    "problem": member.problem,
                 }
                 for member in found.members
             ],
@@ -62,30 +66,40 @@ def _as_json(found: "ClusterStatus") -> str:
 
 
 def _as_text(found: "ClusterStatus") -> str:
-    rows = [["NAME", "ADDRESS", "ROLE", "IN SYNC", "DURABLE", "APPLIED", "SESSIONS"]]
+    rows = [["NAME", "ADDRESS", "ROLE", "SINCE", "IN SYNC", "BEHIND", "SESSIONS"]]
+    notes: list[str] = []
     for member in found.members:
         answered = member.role != "unreachable"
+        behind = max(0, found.commit_index - member.durable_index)
         rows.append(
             [
                 harmless(member.name) or "-",
                 harmless(member.address),
                 member.role,
+                clock(member.since) if member.since is not None else "-",
                 "yes" if member.in_sync else "no",
-                f"{member.durable_index}" if answered else "-",
-                f"{member.applied_index}" if answered else "-",
-                f"{member.sessions}" if answered else "-",
+                f"{behind:,}" if answered else "-",
+                f"{member.sessions:,}" if answered else "-",
             ]
         )
-    lines = [table(rows)]
+        if member.waiting_for:
+            notes.append(f"{harmless(member.name)} is waiting for {harmless(', '.join(member.waiting_for))}")
+        if member.problem:
+            notes.append(f"{harmless(member.name)}: {harmless(member.problem)}")
+    lines = [table(rows), *notes]
     if found.cluster_id:
         facts = [
             f"cluster {found.cluster_id.hex()[:8]}",
             f"mode {harmless(found.mode)}",
             f"epoch {found.epoch}",
             f"primary {harmless(found.primary or 'none')}",
-            f"commit index {found.commit_index}",
+            f"commit index {found.commit_index:,}",
         ]
-        if found.degraded:
-            facts.append("degraded: entries may have been lost or split")
         lines.insert(0, ", ".join(facts))
+    if found.degraded:
+        lines.append("degraded: a server went on alone on silence alone; entries may be split until all are back")
+    if found.forced:
+        lines.append("forced: an operator has overridden the rules once; acknowledged entries may be missing")
+    if found.holes:
+        lines.append(f"{found.holes:,} acknowledged operations were not found in the log: something was lost")
     return "\n".join(lines)

@@ -25,6 +25,7 @@ from chatsvc.client.errors import (
     ClientClosed,
     ConnectError,
     ConnectionLost,
+    ForcedInVain,
     LoggedOut,
     ProtocolError,
     QueueFull,
@@ -32,7 +33,7 @@ from chatsvc.client.errors import (
     SessionEnded,
 )
 from chatsvc.client.search import Timing
-from chatsvc.client.sync import Client, accounts, delete_account, history, list_accounts, status
+from chatsvc.client.sync import Client, accounts, delete_account, force_promote, history, list_accounts, status
 from chatsvc.client.values import (
     Account,
     AccountPage,
@@ -59,6 +60,7 @@ __all__ = [
     "ClusterStatus",
     "ConnectError",
     "ConnectionLost",
+    "ForcedInVain",
     "LoggedOut",
     "LogoutReason",
     "Member",
@@ -73,6 +75,7 @@ __all__ = [
     "accounts",
     "default_servers",
     "delete_account",
+    "force_promote",
     "history",
     "list_accounts",
     "op_id",

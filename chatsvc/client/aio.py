@@ -206,13 +206,13 @@ class AsyncClient:
         self._submit(to, text, answer)
         return answer
 
-    def _submit(self, to: str, text: str, answer: Any) -> None:
+    def _submit(self, to: str, text: str, answer: Any, *, bounded: bool = True) -> None:
         operation = Operation(to, text, answer)
         refusal = unsendable(to, text)
         if refusal is not None:
             operation.fail(refusal)
         else:
-            self._session.submit(operation)
+            self._session.submit(operation, bounded=bounded)
 
     async def room(self) -> None:
         """Wait until `send_nowait` takes another message."""

@@ -4,19 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import grpc
 import msgspec
 from grpc import aio
 
 from chatsvc.client.addresses import checked_servers
 from chatsvc.client.channels import open_channel
-from chatsvc.client.errors import from_status
+from chatsvc.client.errors import ConnectError, ForcedInVain, from_status, why_unreachable
 from chatsvc.client.paging import HISTORY_DEFAULT, every_account, newest_messages
 from chatsvc.client.search import Answer, NoPrimary, Servers, Timing, ask, search
-from chatsvc.client.values import Account, AccountPage, ClusterStatus, Member, Message, to_account_page
+from chatsvc.client.values import Account, AccountPage, ClusterStatus, Member, Message, to_account_page, to_time
 from chatsvc.domain.errors import UnknownAccount
 from chatsvc.v1 import chat_pb2 as pb
 from chatsvc.v1 import replication_pb2 as rpb
 from chatsvc.v1.chat_pb2_grpc import ChatStub
+from chatsvc.v1.replication_pb2_grpc import ReplicationStub
 
 T = TypeVar("T")
 
@@ -111,6 +113,32 @@ class AsyncCluster:
             return ClusterStatus(b"", "", 0, None, 0, False, 0, members)
         return merged(list(statuses.values()))
 
+    async def force_promote(self, address: str) -> int:
+        """Make one server primary although the rules forbid it: what others have acknowledged without it is lost.
+
+        Args:
+            address: of that server, host:port.
+
+        Returns:
+            Number of the reign that has begun.
+
+        Raises:
+            ForcedInVain: it was refused; the text says why.
+            ConnectError: the server did not answer.
+        """
+        channel = open_channel(address)
+        try:
+            response = await ReplicationStub(channel).ForcePromote(rpb.ForcePromoteRequest(), timeout=CALL_S)
+        except aio.AioRpcError as error:
+            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
+                raise ForcedInVain(error.details() or "refused") from None
+            if (refusal := from_status(error)) is not None:
+                raise refusal from None
+            raise ConnectError(address, why_unreachable(error, CALL_S)[0]) from None
+        finally:
+            await channel.close()
+        return int(response.epoch)
+
     async def _at_primary(self, use: Callable[[Any], Awaitable[T]]) -> T:
         async def use_primary(answer: Answer) -> T:
             try:
@@ -192,6 +220,7 @@ def merged(statuses: Sequence[rpb.GetStatusResponse]) -> ClusterStatus:
         told.degraded,
         told.holes,
         tuple(_member(member, own.get(address), in_sync.get(address)) for address, member in members.items()),
+        told.forced,
     )
 
 
@@ -201,11 +230,14 @@ def _member(known: rpb.Member, own: rpb.GetStatusResponse | None, in_sync: bool 
         newest.name,
         newest.address,
         UNREACHABLE if own is None else ROLE_NAME.get(newest.role, "unknown"),
-        newest.in_sync if in_sync is None else in_sync,
+        own is not None and (newest.in_sync if in_sync is None else in_sync),
         newest.durable_index,
         newest.applied_index,
         newest.state_hash,
         newest.hash_index,
         "" if own is None else own.version,
         0 if own is None else own.sessions,
+        None if own is None else to_time(own.self.role_time),
+        () if own is None else tuple(own.waiting_for),
+        "" if own is None else own.problem,
     )

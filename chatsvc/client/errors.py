@@ -93,6 +93,10 @@ class ProtocolError(SessionEnded):
     """A server has said what no server says: a bug, or a server of another kind."""
 
 
+class ForcedInVain(Exception):
+    """A promotion that an operator wanted was refused."""
+
+
 class QueueFull(Exception):
     """So many sends wait to be written that no more are taken now; see `room`."""
 

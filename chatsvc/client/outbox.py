@@ -85,13 +85,13 @@ class Outbox:
         """Whether anything has no answer yet."""
         return bool(self.in_flight or self.waiting)
 
-    def add(self, operation: Operation) -> None:
+    def add(self, operation: Operation, *, bounded: bool = True) -> None:
         """Take an operation.
 
         Raises:
-            QueueFull: too many wait.
+            QueueFull: `bounded`, and too many wait.
         """
-        if len(self.waiting) >= QUEUE_MAX:
+        if bounded and not self.has_room:
             raise QueueFull(f"{QUEUE_MAX:,} operations wait to be sent")
         self.waiting.append(operation)
 

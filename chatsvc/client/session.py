@@ -127,13 +127,17 @@ class Session:
 
     # ---- the application
 
-    def submit(self, operation: Operation) -> None:
+    def submit(self, operation: Operation, *, bounded: bool = True) -> None:
         """Take a send.
+
+        Args:
+            operation: without a number.
+            bounded: False: the caller has seen to it that there is room.
 
         Raises:
             QueueFull: see `room`.
         """
-        self.outbox.add(operation)
+        self.outbox.add(operation, bounded=bounded)
         self.wake.set()
 
     def delete_account(self) -> asyncio.Future[None]:
@@ -141,7 +145,7 @@ class Session:
         if self._deletion is None:
             self._deletion_answer = self._loop.create_future()
             self._deletion = Operation(None, "", self._deletion_answer)
-            self.outbox.waiting.append(self._deletion)
+            self.outbox.add(self._deletion, bounded=False)
             self.wake.set()
         return self._deletion_answer
 

@@ -13,6 +13,13 @@ from chatsvc.domain.errors import NotReady
 from chatsvc.v1 import chat_pb2 as pb
 from chatsvc.v1.chat_pb2_grpc import ChatStub
 
+LOOK_S = 0.3
+"""How long servers have to say that they are the primary, when this stream's server does not answer. It is asked too,
+so every look takes that long until there is another primary."""
+
+LOOK_EVERY_S = 0.1
+"""Pause between two looks."""
+
 
 class Link(msgspec.Struct):
     """A stream whose login was accepted.
@@ -149,8 +156,9 @@ class Stream:
             if ping is None or ping.done():
                 ping = session.ask_for_sign()
             await asyncio.sleep(timing.ping_s)
-            if session.outstanding and self._now() - session.progress_at >= 2 * timing.ping_s:
+            while session.outstanding and self._now() - session.progress_at >= 2 * timing.ping_s:
                 await self._look_elsewhere()
+                await asyncio.sleep(LOOK_EVERY_S)
 
     async def _idle(self) -> None:
         """Wait until the server owes an answer. A session that receives sees to that now and then."""
@@ -166,7 +174,7 @@ class Stream:
         session = self._session
         silent_s = self._now() - max(self._heard_at, session.progress_at)
         assert session.welcome is not None
-        address = await newer_primary(self._servers, session.timing.connect_s, session.welcome.epoch)
+        address = await newer_primary(self._servers, min(LOOK_S, session.timing.connect_s), session.welcome.epoch)
         if address is not None:
             raise Lost(f"{self._link.address} does not answer, {address} is the primary", address)
         if silent_s >= session.timing.give_up_s:

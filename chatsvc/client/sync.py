@@ -167,7 +167,7 @@ class Client:
         self._client._check(new=True)
         answer: Future[Receipt] = Future()
         with self._lock:
-            if len(self._handed) + len(self._client._session.outbox.waiting) >= QUEUE_MAX:
+            if not self._has_room:
                 raise QueueFull(f"{QUEUE_MAX:,} messages wait to be sent")
             self._handed.append((to, text, answer))
             self._hand_over()
@@ -175,7 +175,13 @@ class Client:
 
     def room(self) -> None:
         """Wait until `send_nowait` takes another message."""
-        self._run(self._client.room())
+        while not self._has_room:
+            self._run(self._client.room())
+        self._client._check()
+
+    @property
+    def _has_room(self) -> bool:
+        return len(self._handed) + len(self._client._session.outbox.waiting) < QUEUE_MAX
 
     # ---- receiving
 
@@ -298,16 +304,17 @@ class Client:
     def _take_handed(self) -> None:
         with self._lock:
             self._handing = False
-            handed, self._handed = self._handed, deque()
+            count = len(self._handed)
             acknowledged, self._acknowledged = self._acknowledged, None
         client = self._client
-        for to, text, answer in handed:
+        for _ in range(count):  # one by one, so that whoever counts what waits misses none
+            to, text, answer = self._handed.popleft()
             if not answer.set_running_or_notify_cancel():
                 continue
             if client._error is not None:
                 answer.set_exception(client._error)
             else:
-                client._submit(to, text, answer)
+                client._submit(to, text, answer, bounded=False)
         if acknowledged is not None:
             client.acknowledge(acknowledged)
 
@@ -358,3 +365,9 @@ def status(servers: Sequence[str] | None = None, timeout_s: float = STATUS_S) ->
     """What the servers say of themselves; see `AsyncCluster`."""
     with Background.hold() as background:
         return background.run(AsyncCluster(servers).status(timeout_s))
+
+
+def force_promote(address: str) -> int:
+    """Make one server primary although the rules forbid it; see `AsyncCluster`."""
+    with Background.hold() as background:
+        return background.run(AsyncCluster([address]).force_promote(address))

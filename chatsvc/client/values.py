@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 import msgspec
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from chatsvc.v1 import chat_pb2 as pb
 
@@ -144,6 +145,9 @@ class Member(msgspec.Struct, frozen=True):
         hash_index: log index at which `state_hash` was taken.
         version: of its program; empty if it did not answer.
         sessions: open on it; 0 if it did not answer.
+        since: since when it has its role, in UTC; None if it did not answer.
+        waiting_for: without a primary, the servers whose return would permit an election, as it sees it.
+        problem: what an operator must know or do about it; empty if nothing.
     """
 
     name: str
@@ -156,6 +160,9 @@ class Member(msgspec.Struct, frozen=True):
     hash_index: int = 0
     version: str = ""
     sessions: int = 0
+    since: datetime | None = None
+    waiting_for: tuple[str, ...] = ()
+    problem: str = ""
 
 
 class ClusterStatus(msgspec.Struct, frozen=True):
@@ -170,6 +177,7 @@ class ClusterStatus(msgspec.Struct, frozen=True):
         degraded: whether entries may have been lost or split by a decision on silence alone.
         holes: operations whose earlier acknowledgement this cluster could not find.
         members: all servers.
+        forced: whether an operator has once overridden the rules, so that acknowledged entries may be missing.
     """
 
     cluster_id: bytes
@@ -180,6 +188,12 @@ class ClusterStatus(msgspec.Struct, frozen=True):
     degraded: bool
     holes: int
     members: tuple[Member, ...]
+    forced: bool = False
+
+
+def to_time(time: Timestamp) -> datetime:
+    """A moment from its wire form, in UTC."""
+    return _time(time.seconds * 1_000_000 + time.nanos // 1_000)
 
 
 def to_message(sent: pb.Message) -> Message:
@@ -205,7 +219,7 @@ def to_account_page(accounts: Iterable[pb.Account], next_page_token: str) -> Acc
             Account(
                 account.name,
                 account.online,
-                _time(account.created_time.seconds * 1_000_000 + account.created_time.nanos // 1_000),
+                to_time(account.created_time),
             )
             for account in accounts
         ),

@@ -14,13 +14,13 @@ from chatsvc.node.links import Links
 from chatsvc.node.probes import Probes
 from chatsvc.replication import Entry, HardState, Identity, LogView, Settings, Status
 from chatsvc.replication.events import (
-    BarrierResult,
     Event,
     Leave,
+    Note,
     NoteKind,
-    ProposalResult,
     Read,
     ReadDone,
+    Ready,
     Save,
     Saved,
     SaveFailed,
@@ -50,7 +50,8 @@ class Host:
         store: its log.
         log_thread: the only thread that writes the log.
         read_thread: for entries that a slow follower needs from the disk.
-        on_turn: called at the end of each turn with the committed entries, the results of proposals and barriers.
+        on_turn: called at the end of each turn with what the replica is ready for; what concerns links, probes and
+            the log is under way by then.
         on_failure: called once when the disk can't be trusted any more.
     """
 
@@ -63,7 +64,7 @@ class Host:
         store: LogStore,
         log_thread: StorageThread,
         read_thread: StorageThread,
-        on_turn: Callable[[list[Entry], list[ProposalResult], list[BarrierResult]], None],
+        on_turn: Callable[[Ready], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.replica = Replica(identity, hard_state, view, settings, secrets.randbelow, now_ms())
@@ -74,6 +75,8 @@ class Host:
         self._events: list[Event] = []
         self._turn_due = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0  # ms
+        self._problem = ""  # that was logged
         self._saves: list[Save] = []  # that wait for the one under way
         self._saving: list[Save] = []  # under way, as one transaction
         self._disk_full = False
@@ -132,13 +135,25 @@ class Host:
         for read in ready.reads:
             self._read(read)
         for note in ready.notes:
-            log.log(logging.DEBUG if note.kind in _QUIET_NOTES else logging.INFO, "%s: %s", note.kind, note.text)
-        self._on_turn(ready.committed, ready.results, ready.barriers)
-        self._wake_at(ready.wake_at)
+            self._log(note)
+        self._on_turn(ready)
+        self._wake_by(ready.wake_at)
 
-    def _wake_at(self, wake_at: int) -> None:
+    def _log(self, note: Note) -> None:
+        if note.kind == NoteKind.PROBLEM:
+            if note.text and note.text != self._problem:  # once, not at every attempt
+                log.error("%s", note.text)
+            self._problem = note.text
+        else:
+            log.log(logging.DEBUG if note.kind in _QUIET_NOTES else logging.INFO, "%s: %s", note.kind, note.text)
+
+    def _wake_by(self, wake_at: int) -> None:
+        """Have a turn at that time; one that is already set for an earlier time will do, and sets the next one."""
         if self._timer is not None:
+            if self._timer_at <= wake_at:
+                return
             self._timer.cancel()
+        self._timer_at = wake_at
         delay_s = max(0, wake_at - now_ms()) / 1_000
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_timer)
 

@@ -18,13 +18,13 @@ from chatsvc.domain.state import ChatState
 from chatsvc.engine import AccountInfo, ConversationPage, Subscriber
 from chatsvc.storage import DiskFull, StateStore, StorageThread
 
-MATERIALISE_AFTER_S = 0.5
+MATERIALISE_AFTER_S = 2.0
 """How long a change may wait until the stored tables have it, if nobody asks."""
 
-MATERIALISE_MESSAGES = 20_000
+MATERIALISE_MESSAGES = 50_000
 """So many messages without a place in the stored tables start materialising at once."""
 
-UNMATERIALISED_MESSAGES_MAX = 100_000
+UNMATERIALISED_MESSAGES_MAX = 200_000
 """So many hold up new operations: memory stays bounded."""
 
 FULL_DISK_RETRY_S = 0.5

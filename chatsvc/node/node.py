@@ -12,14 +12,22 @@ import msgspec
 from chatsvc.domain.commands import AdvanceCursors, Command, OpenSession
 from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
-from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, MemberStatus, Subscriber
+from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, ForcedInVain, MemberStatus, Subscriber
 from chatsvc.node.codec import decode_commands, encode_commands
 from chatsvc.node.host import Host
 from chatsvc.node.links import Links
 from chatsvc.node.machine import Machine
 from chatsvc.node.probes import identify
 from chatsvc.replication import Entry, EntryKind, Epoch, Identity, Role, Settings, boot_id
-from chatsvc.replication.events import BarrierResult, ProposalResult, Propose, ReadBarrier
+from chatsvc.replication.events import (
+    BarrierResult,
+    ForcePromote,
+    ForceResult,
+    ProposalResult,
+    Propose,
+    ReadBarrier,
+    Ready,
+)
 from chatsvc.replication.founding import found
 from chatsvc.replication.identity import NO_CLUSTER, NONCE_BITS
 from chatsvc.storage import DataDirectory, DirectoryLocked, DirectoryUnusable, StorageThread
@@ -95,8 +103,10 @@ class Node:
         self._proposed: _Group | None = None  # not in the log yet
         self._held_back = False  # too much in the log is not committed
         self._groups: dict[int, _Group] = {}  # by log index, not committed yet
+        self._propose_due = False
         self._tokens = 0
         self._barriers: dict[int, asyncio.Future[int]] = {}
+        self._forcing: dict[int, asyncio.Future[int]] = {}
         self._acknowledged: dict[int, int] = {}
         self._flush_due: asyncio.TimerHandle | None = None
         # For status.
@@ -194,7 +204,7 @@ class Node:
         self._host.start()
 
     async def close(self, timeout_s: float) -> None:
-        """Carry out what is queued, give up every role, bring everything to disk, end the threads.
+        """Bring acknowledgements into the log, give up every role, bring the tables up to date, end the threads.
 
         Takes little more than one and a half of `timeout_s`, unless the disk hangs.
         """
@@ -202,13 +212,16 @@ class Node:
             self._flush_due.cancel()
         try:
             if hasattr(self, "_host"):
-                if self._serving and self._failure is None:
+                if self._acknowledged and self._serving and self._failure is None:
                     try:
                         async with asyncio.timeout(timeout_s / 2):
                             await self.flush_acknowledgements()
                     except (TimeoutError, Unavailable):
                         pass
                 self._closing = True
+                for future in self._forcing.values():
+                    if not future.done():
+                        future.set_exception(self._unavailable())
                 await self._host.close(timeout_s / 2)
                 self._end_reign()
                 if self._failure is None:
@@ -231,16 +244,18 @@ class Node:
 
     # ---- turns of the host
 
-    def _on_turn(self, committed: list[Entry], results: list[ProposalResult], barriers: list[BarrierResult]) -> None:
+    def _on_turn(self, ready: Ready) -> None:
         try:
-            for result in results:
+            for result in ready.results:
                 self._on_result(result)
-            if committed:
+            if ready.committed:
                 self._held_back = False
-            self._committed += committed
+            self._committed += ready.committed
             self._apply_durable()
-            for barrier in barriers:
+            for barrier in ready.barriers:
                 self._on_barrier(barrier)
+            for forced in ready.forced:
+                self._on_forced(forced)
             self._follow_role()
             self._propose()
         except Exception as error:
@@ -295,20 +310,17 @@ class Node:
             self._tell_condition()
 
     def _tell_condition(self) -> None:
-        replica = self._host.replica
-        if self._serving:
+        status = self._host.status()
+        if status.problem:
+            condition = f"problem: {status.problem}"
+        elif self._serving:
             condition = "primary, serving clients"
-        elif replica.role in (Role.BACKUP, Role.LEARNER):
-            hint = replica.primary_hint()
-            if hint is None:
-                return
-            role = "backup" if replica.role == Role.BACKUP else "catching up"
-            condition = f"{role}, following {hint.address}"
-        elif replica.problem:
-            condition = f"waiting: {replica.problem}"
-        elif replica.waiting_for:
-            condition = f"waiting for {', '.join(self._host.status().waiting_for)}"
-        elif replica.identity.cluster_id == NO_CLUSTER:
+        elif status.role in (Role.BACKUP, Role.LEARNER) and status.primary is not None:
+            role = "backup" if status.role == Role.BACKUP else "catching up"
+            condition = f"{role}, following {status.primary.address}"
+        elif status.waiting_for:
+            condition = f"waiting for {', '.join(status.waiting_for)}"
+        elif self._host.replica.identity.cluster_id == NO_CLUSTER:
             condition = f"waiting for an answer from {', '.join(self._settings.replication.join)}"
         else:
             return  # an election is under way, or about to be
@@ -373,8 +385,10 @@ class Node:
             # A session finds the cursor where the session before it has left it.
             self._submit_acknowledgements(None)
         self._queue.append((command, done))
-        if self._proposed is None and not self._host.is_saving:
-            self._propose()
+        if not self._propose_due and self._proposed is None and not self._host.is_saving:
+            # Not at once: all that this iteration of the loop reads goes into the same entry.
+            self._propose_due = True
+            asyncio.get_running_loop().call_soon(self._on_turn, Ready())
 
     async def execute(self, *commands: Command) -> list[Outcome]:
         """See `Engine.execute`."""
@@ -402,6 +416,7 @@ class Node:
 
     def _propose(self) -> None:
         """Make one log entry of what waits, unless one is on its way to the disk: then more will come together."""
+        self._propose_due = False
         if not self._queue or self._proposed is not None or self._host.is_saving or not self._serving:
             return
         if self._held_back:
@@ -534,7 +549,29 @@ class Node:
         await self._read_barrier()
         return await self._machine.list_accounts(pattern, limit, after_key)
 
-    # ---- status
+    # ---- for operators
+
+    async def force_promote(self) -> int:
+        """See `Engine.force_promote`."""
+        self._tokens += 1
+        token = self._tokens
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._forcing[token] = future
+        self._host.post(ForcePromote(token))
+        try:
+            return await future
+        finally:
+            self._forcing.pop(token, None)
+
+    def _on_forced(self, result: ForceResult) -> None:
+        future = self._forcing.pop(result.token, None)
+        if future is None or future.done():
+            return
+        if result.epoch is None:
+            future.set_exception(ForcedInVain(result.refusal))
+        else:
+            log.warning("promoted by an operator against the rules, epoch %s", result.epoch)
+            future.set_result(result.epoch.counter)
 
     def status(self) -> EngineStatus:
         """See `Engine.status`."""
@@ -580,6 +617,7 @@ class Node:
             primary=status.primary.address if status.primary is not None else "",
             commit_index=status.commit_index,
             degraded=config is not None and config.degraded,
+            forced=config is not None and config.forced,
             holes=machine.holes,
             waiting_for=list(status.waiting_for),
             problem=status.problem,

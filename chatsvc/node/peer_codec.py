@@ -206,6 +206,7 @@ def _config_out(config: Config) -> pb.Config:
         mode=_MODE_OUT[config.mode],
         reason=config.reason,
         bypassed=config.bypassed,
+        forced=config.forced,
         removed=config.removed,
     )
 
@@ -322,6 +323,7 @@ def _config_in(config: pb.Config) -> Config:
         config.reason,
         _dirs_in(config.bypassed),
         _dirs_in(config.removed),
+        config.forced,
     )
 
 
@@ -536,7 +538,10 @@ def _down_payload_out(payload: Payload) -> pb.ReplicateResponse.Envelope:
         case Welcome():
             return _DOWN.Envelope(
                 welcome=_DOWN.Welcome(
-                    stream=payload.stream, epoch=_epoch_out(payload.epoch), match_index=payload.match_index
+                    stream=payload.stream,
+                    epoch=_epoch_out(payload.epoch),
+                    match_index=payload.match_index,
+                    forced=payload.forced,
                 )
             )
         case Reject():
@@ -662,7 +667,7 @@ def _down_payload_in(message: pb.ReplicateResponse.Envelope) -> Payload:
         )
     if which == "welcome":
         welcome = message.welcome
-        return Welcome(welcome.stream, _reign_in(welcome.epoch), welcome.match_index)
+        return Welcome(welcome.stream, _reign_in(welcome.epoch), welcome.match_index, welcome.forced)
     if which == "reject":
         reject = message.reject
         reason = _REASON_IN.get(reject.reason)

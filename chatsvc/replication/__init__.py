@@ -43,8 +43,10 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
 1. Identities
   1.1 Every envelope names cluster, directory and boot of its sender. What an earlier boot sent is void once
       a later one was heard. Another cluster's envelopes are void; its Hello is rejected.
-  1.2 While a process of a directory acks, a second one is turned away (DUPLICATE) until the first is silent
-      for T_suspect, refused, or found replaced at its own address [duplicate].
+  1.2 Two processes of one directory [duplicate]: at one address the newer boot follows the older one (while
+      that one acks, an answer from there has to prove it). At two addresses one is a copy: the one known first
+      stays, whatever the boots, until it is found dead there, or a newer one appears and it is silent for
+      T_suspect. Its Hello is answered DUPLICATE.
   1.3 What was meant for another directory, whose address this server has now, is void. A stream is named by
       a number that its follower's process draws and counts on from.
   1.4 An envelope from the own directory means a copied directory, or that a server was told to join itself.
@@ -67,8 +69,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       served, no lease given [ownconfig].
   3.3 Nothing is released to the host before it is committed.
   3.4 An Append follows `prev`; a follower takes it only without a gap and only from the stream it answers
-      on. An Ack's durable index is what was matched on this stream *and* is on disk. A gap makes the primary
-      send again from what the follower has.
+      on. An Ack's durable index is what was matched on this stream *and* is on disk. What comes beyond a gap is
+      kept, the gap reported and filled again.
   3.5 Entries too old for memory are read from the host's disk, for one follower one bounded batch at a time.
 
 4. Evidence and clocks
@@ -99,9 +101,9 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       something sent within T_suspect: else it may have granted somebody since [anchorfresh].
   5.4 Isolated promotion on: after T_isolated of mere silence of every leader it goes on, degraded.
   5.5 Grow: one learner at a time, never in a CONFIG that drops, when its durable index has reached what the
-      primary's log held when it sent the Append that was acked last, it acked within 3 heartbeats, is not
-      refused, and answered at its advertised address [dialback]. After a drop for silence only after a time
-      of steady acks that doubles [steady].
+      primary's log held when it sent the Append that was acked last (or T_suspect ago), it acked within 3
+      heartbeats, is not refused, and answered at its advertised address [dialback]. After a drop for silence
+      only after a time of steady acks that doubles [steady].
   5.6 Lag: a member whose durable index stands still behind the log for T_lag is frozen: it is sent
       in_sync = false [frozenlease], so its lease ends, and dropped T_evict later, or at once when it
       relinquishes [lag]. `Remove` goes the same way.
@@ -116,6 +118,7 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
   6.1 An Append with in_sync gives its receiver, up for T_start, a lease until L after it sent the Ack that
       the primary has seen [learnerlease]. in_sync is said only to servers in every CONFIG from the newest one
       committed in this reign on [always]; the first Append that says it leaves at once.
+      Nor to a server whose address is another one than those CONFIGs say [dialback].
   6.2 A lease names its giver and epoch. It outlives the stream, a grant, a lost candidacy. It ends with the
       process, a Relinquish, the first commit of an own reign, and when its holder follows a newer primary
       that it did not grant.
@@ -129,8 +132,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       that one first. An answer that names a living primary ends it: dial that one.
   7.2 K: the newest first element of any chain, or a later CONFIG that each of its own members reports
       [heldbyall] to have on disk [helddurable].
-  7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung], pair
-      [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
+  7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung, regiven],
+      pair [pair, pairall], degraded [degrants]. Candidates are in K [elig] and in the newest CONFIG of their own
       log [dropped].
   7.4 Choice: among those with permission whose log is not behind any answering member of K that counts, one
       of the most complete logs at random; it stands or is nominated.
@@ -141,6 +144,10 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       Vote is granted again only if it was granted [regrant].
   7.7 Win: permission with the granters' standings at their grant. A denial by a member of K ends the
       candidacy; unanswered Votes are repeated every RPC, four times.
+  7.8 Force: an operator may make a server primary outside the rules, where no primary is heard: above every
+      epoch heard of, alone, marked `forced` in every CONFIG from then on. Who has committed more is not cut
+      back by it; it says that it needs a snapshot.
+  7.9 A server whose disk is full or was rolled back is silent in elections: it can keep no promise.
 
 8. Fencing and reads
   8.1 Lower epochs are answered Fenced. An epoch is adopted from Append, Welcome and Announce only; to learn a
@@ -153,6 +160,16 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
   9.1 Match point: for the highest epoch that both logs have, the lower of the two last indexes of that epoch.
       The first entry that follows is checked against the own chain hash there.
   9.2 What lies beyond is truncated and kept as orphans. A committed entry is never truncated.
+
+Modules
+=======
+identity, entries, configs, envelopes, events, settings, rules    the vocabulary
+replica                   one step: the parts in their order; what a replica plays
+hearing, evidence         what comes in and what it proves (1, 4)
+hosting, saving, releasing, reporting, log, founding    the host's side: disk, proposals, committed entries, words
+following, lease          a follower (3.4, 6, 9)
+reign, streams, membership, behind    a primary (3, 5, 8)
+election, candidacy, permission, weighing    becoming one (7)
 
 Contract with the host
 ======================
@@ -177,6 +194,10 @@ Contract with the host
 - `committed` begins after the commit index of HardState: what is below, the host applies itself at its start.
 - A boot's number is on disk before the process starts its replica. The listener is open before and until the
   last step after `Leave`.
+- `ready.results`, `ready.barriers` and `ready.forced` answer Propose, ReadBarrier and ForcePromote by token. An
+  accepted proposal of a primary that has stepped down may or may not be committed later: its outcome is unknown.
+  A host answers clients only while `role` is PRIMARY after the take_ready that it acts on.
+- A stream is dialled anew for each Hello; the one before it is given up then.
 - The host may drop, delay, duplicate and reorder envelopes; a stream should be kept in order for speed.
 """
 

@@ -50,8 +50,7 @@ class BehindItsBack:
         """Some lease holder may have suspected this primary (rule `stall`)."""
         now = self.replica.now
         return any(
-            self.may_suspect(member, now) and not self.died_in_time(member)
-            for member in self.reign.lease_holders
+            self.may_suspect(member, now) and not self.died_in_time(member) for member in self.reign.lease_holders
         )
 
     def rivals(self) -> list[DirId]:
@@ -71,8 +70,7 @@ class BehindItsBack:
         else:
             return []
         leaders = [
-            member for member in reign.lease_holders
-            if self.may_suspect(member, now) and not self.died_in_time(member)
+            member for member in reign.lease_holders if self.may_suspect(member, now) and not self.died_in_time(member)
         ]
         if not leaders:
             return leaders
@@ -82,9 +80,9 @@ class BehindItsBack:
                 members.update(config.in_sync)
             members.discard(replica.dir_id)
         companions = sum(
-            1 for member in members
-            if self.may_suspect(member, now)
-            and not (self.died_in_time(member) and self._down_ever_since(member))
+            1
+            for member in members
+            if self.may_suspect(member, now) and not (self.died_in_time(member) and self._down_ever_since(member))
         )
         return leaders if companions > 1 else []
 
@@ -124,8 +122,7 @@ class BehindItsBack:
             up_by = longest_silent + self.suspect_earliest - replica.timers.rpc
         heard_at = replica.evidence.boot_heard_at
         return any(
-            heard_at.get(anchor, replica.now) <= up_by
-            for anchor in self.reign.never_dropped() if anchor in servers
+            heard_at.get(anchor, replica.now) <= up_by for anchor in self.reign.never_dropped() if anchor in servers
         )
 
     def _long_silent(self, rivals: Collection[DirId]) -> bool:

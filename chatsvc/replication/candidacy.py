@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatsvc.replication.envelopes import Electorate, Nominate, Vote, VoteReply
-from chatsvc.replication.events import NoteKind
+from chatsvc.replication.events import ForceResult, NoteKind
 from chatsvc.replication.identity import DirId, Epoch, Identity, Member
 from chatsvc.replication.permission import Grant, permission
 
@@ -22,7 +22,7 @@ LOTS = 1 << 16
 def on_nominate(replica: Replica, nominate: Nominate) -> None:
     """Stand, unless there is a primary, an own survey or candidacy, or a grant younger than an RPC."""
     if (
-        not replica.in_service()
+        not replica.weighing.in_service()
         and replica.election is None
         and replica.dir_id in nominate.electorate.committed.in_sync
         and replica.now - replica.granted_at > replica.timers.rpc
@@ -40,7 +40,7 @@ def stand(replica: Replica, counter: int, electorate: Electorate) -> None:
     committed, chain = electorate.committed, replica.chain()
     if epoch <= replica.promised or (chain and chain[0].position > committed.position):
         return
-    if not replica.can_vote():
+    if not replica.weighing.can_vote():
         return
     if any(own.position == committed.position for own in chain):
         replica.advance_commit(committed.index)  # others know it to be committed
@@ -55,9 +55,7 @@ class Candidacy:
     def __init__(self, replica: Replica, epoch: Epoch, electorate: Electorate) -> None:
         self.replica, self.epoch, self.electorate = replica, epoch, electorate
         self.started_at = replica.now
-        self._ask = {
-            member.dir_id: member.address for member in electorate.voters if member.dir_id != replica.dir_id
-        }
+        self._ask = {member.dir_id: member.address for member in electorate.voters if member.dir_id != replica.dir_id}
         self._answers: dict[DirId, bool] = {}  # voter -> did it grant?
         self._grants: dict[DirId, Grant] = {}
         self._rounds = 0
@@ -90,7 +88,7 @@ class Candidacy:
                     replica.send(address, vote, member)
         for member in self._ask:
             if member not in self._grants:
-                replica.probe_member(member)
+                replica.hearing.probe_member(member)
         self._look_within(min(self.started_at + self._rounds * rpc - now, replica.timers.probe_every))
 
     def _look_within(self, wait: int) -> None:
@@ -110,8 +108,8 @@ class Candidacy:
         if any(self._answers.get(member) is False for member in self.electorate.committed.in_sync):
             self._give_up()
             return
-        grants = {**self._grants, replica.dir_id: Grant.of(replica.standing(), replica.now)}
-        permitted = permission(replica, replica.dir_id, grants)
+        grants = {**self._grants, replica.dir_id: Grant.of(replica.weighing.standing(), replica.now)}
+        permitted = permission(replica.weighing, replica.dir_id, grants)
         if permitted is None:
             return
         in_sync = permitted.members & grants.keys()
@@ -127,16 +125,23 @@ class Candidacy:
         bypassed: set[DirId] = {dir_id for chain in chains for dir_id in chain[-1].bypassed}
         if permitted.kind == "degraded":
             bypassed |= {
-                member for member in permitted.members
-                if member not in grants and not replica.refused_now(member)
+                member
+                for member in permitted.members
+                if member not in grants and not replica.weighing.refused_now(member)
             }
         bypassed -= in_sync
         bypassed &= members.keys()
-        replica.note(NoteKind.WINS, "epoch {} {} with {} of {}", self.epoch, permitted.kind, len(grants),
-                     len(permitted.members))
+        replica.note(
+            NoteKind.WINS, "epoch {} {} with {} of {}", self.epoch, permitted.kind, len(grants), len(permitted.members)
+        )
         replica.begin_reign(
-            self.epoch, in_sync, tuple(sorted(members.values())), f"elected, {permitted.kind}",
-            tuple(sorted(bypassed)), tuple(removed),
+            self.epoch,
+            in_sync,
+            tuple(sorted(members.values())),
+            f"elected, {permitted.kind}",
+            tuple(sorted(bypassed)),
+            tuple(removed),
+            forced=any(chain[-1].forced for chain in chains),
         )
 
     def on_reply(self, source: Identity, reply: VoteReply) -> None:
@@ -149,6 +154,57 @@ class Candidacy:
             self._grants[source.dir_id] = Grant.of(reply.standing, reply.vote_sent_at)
         else:
             self._grants.pop(source.dir_id, None)
+
+
+# ---- an operator's override
+
+
+def force(replica: Replica, token: int) -> None:
+    """Become primary alone, above every epoch heard of; no rule is asked.
+
+    For when the last servers in sync are lost for good. What they acknowledged and this one does not have is
+    gone; the CONFIG says so for ever.
+    """
+    replica.step_down()
+    epoch = Epoch(max(replica.highest_counter, replica.promised.counter) + 1, replica.draw(LOTS), replica.dir_id)
+    replica.promise(epoch)
+    replica.become_candidate(Forced(replica, epoch, token))
+    replica.note(NoteKind.STANDS, "epoch {}, forced by an operator", epoch)
+
+
+class Forced:
+    """A candidacy that nobody is asked about; it waits for its promise to be on disk only."""
+
+    def __init__(self, replica: Replica, epoch: Epoch, token: int) -> None:
+        self.replica, self.epoch, self.token = replica, epoch, token
+        self.look_at = replica.now
+
+    def progress(self) -> None:
+        replica = self.replica
+        if replica.promised != self.epoch:
+            replica.end_candidacy()
+            return
+        if replica.saving.promised < self.epoch:
+            self.look_at = replica.now + replica.timers.probe_every
+            replica.wake_by(self.look_at)
+            return
+        config = replica.log.newest_config
+        assert config is not None
+        others = tuple(member for member in config.in_sync if member != replica.dir_id)
+        members = {member.dir_id: member for member in config.members}
+        own = replica.identity
+        members[own.dir_id] = Member(own.dir_id, own.address, own.name)
+        replica.note(NoteKind.WINS, "epoch {} forced by an operator", self.epoch)
+        replica.begin_reign(
+            self.epoch,
+            {own.dir_id},
+            tuple(sorted(members.values())),
+            "forced by an operator",
+            tuple(sorted({*config.bypassed, *others} & members.keys() - {own.dir_id})),
+            tuple(dir_id for dir_id in config.removed if dir_id != own.dir_id),
+            forced=True,
+        )
+        replica.ready.forced.append(ForceResult(self.token, self.epoch, ""))
 
 
 # ---- voting
@@ -167,17 +223,18 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
     latch stay. The answer leaves when the promise is on disk. A repeated Vote of the epoch that was granted
     is answered alike (rule `regrant`).
     """
+    if replica.weighing.is_mute():
+        return
     chain = replica.chain()
     following = replica.following
+    replica.highest_counter = max(replica.highest_counter, vote.epoch.counter)
     if (
         vote.epoch > replica.promised
-        and not replica.in_service()
-        and replica.can_vote()
+        and not replica.weighing.in_service()
+        and replica.weighing.can_vote()
         and (not chain or chain[0].position <= vote.committed.position)
         and (
-            vote.last >= replica.log.last
-            or replica.dir_id not in vote.committed.in_sync
-            or replica.left_out()
+            vote.last >= replica.log.last or replica.dir_id not in vote.committed.in_sync or replica.weighing.left_out()
         )
     ):
         replica.step_down(vote.epoch)
@@ -192,17 +249,18 @@ def on_vote(replica: Replica, source: Identity, vote: Vote, link: int) -> None:
         vote.epoch == replica.promised
         and (vote.epoch == following.granted_epoch or not replica.rules.regrant)
         and replica.is_follower
-        and not replica.in_service()
+        and not replica.weighing.in_service()
     ):
         replica.hold(source.address, _granted(replica, vote), source.dir_id, link)
     else:
         replica.send(
             source.address,
-            VoteReply(vote.epoch, False, replica.promised, replica.standing(), vote.sent_at),
-            source.dir_id, link,
+            VoteReply(vote.epoch, False, replica.promised, replica.weighing.standing(), vote.sent_at),
+            source.dir_id,
+            link,
         )
 
 
 def _granted(replica: Replica, vote: Vote) -> VoteReply:
-    standing = replica.standing(when_durable=True)
+    standing = replica.weighing.standing(when_durable=True)
     return VoteReply(vote.epoch, True, replica.promised, standing, vote.sent_at)

@@ -31,6 +31,7 @@ class Config(msgspec.Struct, frozen=True, gc=False):
     reason: str  # why it was written, for people
     bypassed: tuple[DirId, ...]  # passed over on silence alone and not back yet
     removed: tuple[DirId, ...]  # directories that were sent away, newest last, REMOVED_MAX at most
+    forced: bool = False  # an operator has overridden the rules once: acknowledged entries may be missing
 
     @property
     def position(self) -> Position:
@@ -63,6 +64,7 @@ class ConfigContent(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     bypassed: tuple[DirId, ...] = ()
     removed: tuple[DirId, ...] = ()
+    forced: bool = False
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -80,8 +82,15 @@ def decode_config(entry: Entry) -> Config:
     assert entry.kind == EntryKind.CONFIG
     content = _decoder.decode(entry.payload)
     return Config(
-        entry.epoch, entry.index, content.in_sync, content.members, content.mode, content.reason,
-        content.bypassed, content.removed,
+        entry.epoch,
+        entry.index,
+        content.in_sync,
+        content.members,
+        content.mode,
+        content.reason,
+        content.bypassed,
+        content.removed,
+        content.forced,
     )
 
 

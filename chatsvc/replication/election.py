@@ -94,8 +94,10 @@ class SurveyRound:
         committed = known_committed(grants, replica.rules)
         voters = {
             member
-            for grant in grants.values() for config in grant.chain
-            if config.position >= committed.position for member in config.in_sync
+            for grant in grants.values()
+            for config in grant.chain
+            if config.position >= committed.position
+            for member in config.in_sync
         }
         decided = all(member in answers or self._refused_meanwhile(member) for member in voters)
         if decided and age < timers.survey_wait:
@@ -127,15 +129,13 @@ class SurveyRound:
         """Somebody hears a primary: dial it, even if more was promised here than its epoch."""
         replica = self.replica
         following, timers = replica.following, replica.timers
-        replica.next_election = replica.now + timers.rpc // 2 + replica.draw(timers.rpc)
+        replica.next_election = replica.now + timers.rpc + replica.draw(timers.rpc)  # time to be welcomed
         news = following.primary != hint.dir_id or following.epoch != hint.epoch or following.suspects
         if hint.dir_id != replica.dir_id and news:
-            replica.waiting_for = ()
+            replica.reporting.waiting_for = ()
             following.hello(hint.address, hint.dir_id)
 
-    def _choose(
-        self, committed: Config, voters: set[DirId], answers: dict[DirId, Answer], grants: Grants
-    ) -> None:
+    def _choose(self, committed: Config, voters: set[DirId], answers: dict[DirId, Answer], grants: Grants) -> None:
         """Pick a candidate, and stand or nominate it.
 
         Eligible is who would be permitted with those who answered, and whose log is not behind that of any
@@ -147,13 +147,12 @@ class SurveyRound:
         eligible = []
         not_yet = False
         for member in sorted(member for member in answers if member in voters):
-            permitted = permission(replica, member, grants)
+            permitted = permission(replica.weighing, member, grants)
             if permitted is None:
                 continue
             counted = [other for other in sorted(permitted.members) if other in answers]
             not_behind = [
-                other for other in counted
-                if other in committed.in_sync and not left_out(replica.rules, other, grants)
+                other for other in counted if other in committed.in_sync and not left_out(replica.rules, other, grants)
             ]
             if not all(answers[member].last >= answers[other].last for other in not_behind):
                 continue
@@ -162,9 +161,9 @@ class SurveyRound:
             else:
                 not_yet = True
         if not eligible:
-            replica.waiting_for = () if not_yet else self._missing(grants)
+            replica.reporting.waiting_for = () if not_yet else self._missing(grants)
             return
-        replica.waiting_for = ()
+        replica.reporting.waiting_for = ()
         best = max(answers[member].last for member in eligible)
         picks = [member for member in eligible if answers[member].last == best]
         pick = picks[replica.draw(len(picks))]
@@ -183,10 +182,9 @@ class SurveyRound:
     def _missing(self, grants: Grants) -> tuple[Member, ...]:
         """Whose return would permit an election, with their last known addresses."""
         known = {
-            member.dir_id: member
-            for grant in grants.values() for config in grant.chain for member in config.members
+            member.dir_id: member for grant in grants.values() for config in grant.chain for member in config.members
         }
-        missing = waiting_for(self.replica, grants)
+        missing = waiting_for(self.replica.weighing, grants)
         return tuple(known[member] for member in sorted(missing) if member in known)
 
 
@@ -195,8 +193,12 @@ class SurveyRound:
 
 def own_answer(replica: Replica) -> Answer:
     return Answer(
-        replica.identity.address, replica.promised, replica.log.last, replica.primary_hint(),
-        replica.standing(), replica.can_vote(),
+        replica.identity.address,
+        replica.promised,
+        replica.log.last,
+        replica.weighing.primary_hint(),
+        replica.weighing.standing(),
+        replica.weighing.can_vote(),
     )
 
 
@@ -225,13 +227,15 @@ class Answering:
     def _answer(self, source: Identity, survey: Survey, link: int) -> None:
         replica = self.replica
         answer = own_answer(replica)
-        if replica.disk_suspect and answer.primary is None:
-            return  # it can neither vote nor be counted on
+        if replica.weighing.is_mute() and answer.primary is None:
+            return
         replica.send(
             source.address,
-            SurveyReply(survey.survey_id, answer.promised, answer.last, answer.primary, answer.standing,
-                        answer.can_vote),
-            source.dir_id, link,
+            SurveyReply(
+                survey.survey_id, answer.promised, answer.last, answer.primary, answer.standing, answer.can_vote
+            ),
+            source.dir_id,
+            link,
         )
 
     def progress(self, settled: bool = False) -> None:

@@ -42,6 +42,7 @@ class Welcome(msgspec.Struct, frozen=True, gc=False):
     stream: int
     epoch: Epoch
     match_index: int
+    forced: bool = False  # this line goes back to an operator's override, it may lack committed entries
 
 
 class RejectReason(StrEnum):
@@ -150,7 +151,7 @@ class SurveyReply(msgspec.Struct, frozen=True, gc=False):
     last: Position
     primary: PrimaryHint | None  # set if the sender is primary or hears one
     standing: Standing
-    can_vote: bool  # False: just started, or its disk is suspect
+    can_vote: bool  # False: it has just started
 
 
 class Electorate(msgspec.Struct, frozen=True, gc=False):
@@ -185,8 +186,20 @@ class VoteReply(msgspec.Struct, frozen=True, gc=False):
 
 
 Payload: TypeAlias = (
-    Hello | Welcome | Reject | Append | Ack | StepDown | Relinquish
-    | Announce | Fenced | Survey | SurveyReply | Nominate | Vote | VoteReply
+    Hello
+    | Welcome
+    | Reject
+    | Append
+    | Ack
+    | StepDown
+    | Relinquish
+    | Announce
+    | Fenced
+    | Survey
+    | SurveyReply
+    | Nominate
+    | Vote
+    | VoteReply
 )
 
 ON_STREAM = (Hello, Welcome, Reject, Append, Ack, StepDown, Relinquish)

@@ -109,6 +109,12 @@ class Leave(msgspec.Struct, frozen=True, gc=False):
     """The process is about to stop: give up every role. The listener stays open until Ready is sent."""
 
 
+class ForcePromote(msgspec.Struct, frozen=True, gc=False):
+    """An operator makes this replica primary, whatever the others may have acknowledged without it."""
+
+    token: int  # comes back in the ForceResult
+
+
 class Remove(msgspec.Struct, frozen=True, gc=False):
     """An operator sends a member away (primary only)."""
 
@@ -116,8 +122,21 @@ class Remove(msgspec.Struct, frozen=True, gc=False):
 
 
 Event: TypeAlias = (
-    Tick | Received | ProbeRefused | ProbeAccepted | ProbeAnswered | Broken | Saved | SaveFailed | Propose
-    | ReadDone | ReadBarrier | EpochSeen | Leave | Remove
+    Tick
+    | Received
+    | ProbeRefused
+    | ProbeAccepted
+    | ProbeAnswered
+    | Broken
+    | Saved
+    | SaveFailed
+    | Propose
+    | ReadDone
+    | ReadBarrier
+    | EpochSeen
+    | Leave
+    | ForcePromote
+    | Remove
 )
 
 
@@ -223,6 +242,14 @@ class BarrierResult(msgspec.Struct, frozen=True, gc=False):
     read_index: int  # apply at least so far, then read
 
 
+class ForceResult(msgspec.Struct, frozen=True, gc=False):
+    """`epoch` of the reign that has begun; None: refused."""
+
+    token: int
+    epoch: Epoch | None
+    refusal: str  # "", or why not
+
+
 class Role(StrEnum):
     WAITING = "waiting"  # follows nobody: just started, surveying, or no election can be won
     BACKUP = "backup"  # follows a primary, in sync
@@ -264,7 +291,16 @@ class Ready:
     """What a replica asks of its host since it was asked last. Empty fields are empty tuples or lists."""
 
     __slots__ = (
-        "barriers", "committed", "envelopes", "notes", "probes", "reads", "results", "save", "wake_at",
+        "barriers",
+        "committed",
+        "envelopes",
+        "forced",
+        "notes",
+        "probes",
+        "reads",
+        "results",
+        "save",
+        "wake_at",
     )
 
     def __init__(self) -> None:
@@ -275,6 +311,7 @@ class Ready:
         self.reads: list[Read] = []
         self.results: list[ProposalResult] = []
         self.barriers: list[BarrierResult] = []
+        self.forced: list[ForceResult] = []
         self.notes: list[Note] = []
         self.wake_at = 0  # ms: step the replica then, if nothing happens before
 
@@ -293,5 +330,6 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     config: Config | None  # newest in the own log
     in_sync: tuple[DirId, ...]  # on the primary: who would survive now, itself included; else what it knows
     durable_of: dict[DirId, int]  # on the primary: per member with a stream
+    silent_of: dict[DirId, int]  # on the primary: per other member, awake ms since it was heard
     waiting_for: tuple[str, ...]  # without a primary: names of those whose return would permit an election
     problem: str  # "", or what an operator must know

@@ -29,6 +29,7 @@ class Evidence:
         self.heard_awake: dict[DirId, int] = {}
         self.boot_of: dict[DirId, int] = {}
         self.boot_heard_at: dict[DirId, int] = {}  # when the present process was first heard, ms
+        self.address_of: dict[DirId, str] = {}  # of that process, as it says
         self.refused_event: dict[DirId, int] = {}
         self.refused_at: dict[DirId, int] = {}  # when the refused attempt began, ms
         self._awake_step_max = 2 * timers.heartbeat
@@ -46,11 +47,12 @@ class Evidence:
 
     # ---- signs of life
 
-    def heard(self, member: DirId, boot: int, now: int) -> bool:
+    def heard(self, member: DirId, boot: int, address: str, now: int) -> bool:
         """A sign of life. Is it the first one of this process?"""
         self.events += 1
         self.heard_event[member] = self.events
         self.heard_awake[member] = self.awake
+        self.address_of[member] = address
         if self.boot_of.get(member) == boot:
             return False
         if member not in self.boot_of and len(self.boot_of) >= STRANGERS_MAX:
@@ -62,9 +64,16 @@ class Evidence:
     def _forget_longest_silent(self) -> None:
         """Bound the memory against a flood of directories; of members there are only a few."""
         member = min(self.boot_of, key=lambda other: self.heard_event.get(other, 0))
-        for table in (self.heard_event, self.heard_awake, self.boot_of, self.boot_heard_at,
-                      self.refused_event, self.refused_at):
+        for table in (
+            self.heard_event,
+            self.heard_awake,
+            self.boot_of,
+            self.boot_heard_at,
+            self.refused_event,
+            self.refused_at,
+        ):
             table.pop(member, None)
+        self.address_of.pop(member, None)
 
     def silence(self, member: DirId, since: int = 0) -> int:
         """Awake ms since it was heard, or since `since` on the awake clock if that is later."""
@@ -144,5 +153,3 @@ class Evidence:
         if newest is None or oldest is None:
             return False
         return count >= HUNG_PROBES_MIN and newest - oldest >= self.timers.stall
-
-

@@ -32,14 +32,29 @@ READ_MATCH = 0
 """Purpose of the Read that fetches the chain hash at a match point."""
 
 STREAM_NUMBERS = 1 << 48
+EARLY_MAX = 256
+
+PROBLEM_SHOWN_HELLOS = 20
+"""A rejection is shown for that many waits between two Hellos."""
 
 SLOW_HELLO = 5
 """A follower that was turned away for good dials that many times less often."""
 
-TURNED_AWAY = frozenset({
-    RejectReason.WRONG_CLUSTER, RejectReason.REMOVED, RejectReason.LOST_DATA, RejectReason.SNAPSHOT,
-    RejectReason.MODE,
-})
+TURNED_AWAY = frozenset(
+    {
+        RejectReason.WRONG_CLUSTER,
+        RejectReason.REMOVED,
+        RejectReason.LOST_DATA,
+        RejectReason.SNAPSHOT,
+        RejectReason.MODE,
+    }
+)
+
+
+DIVERGED = (
+    "this server has committed entries that the primary has not, which was forced or split off: "
+    "empty its data directory and start it again, and it will follow"
+)
 
 
 class Following:
@@ -69,6 +84,7 @@ class Following:
         self._append_sent_at = 0
         self._append_last_index = 0
         self._gap = False
+        self._early: dict[int, tuple[Entry, ...]] = {}  # came before what they follow; by that one's index
         self._relinquished: int | None = None  # on this stream no lease is taken any more
 
     # ---- whom
@@ -94,8 +110,11 @@ class Following:
         replica = self.replica
         awake = replica.evidence.awake
         if (
-            self.primary == source.dir_id and self.epoch == epoch and not self.suspects
-            and replica.is_follower and replica.election is None
+            self.primary == source.dir_id
+            and self.epoch == epoch
+            and not self.suspects
+            and replica.is_follower
+            and replica.election is None
         ):
             self.contact = awake
             self.address = source.address
@@ -112,8 +131,8 @@ class Following:
         self.primary, self.address, self.epoch = source.dir_id, source.address, epoch
         self.suspects = self.latched = False
         self.contact = awake
-        replica.election = None
-        replica.waiting_for = ()
+        replica.end_election()
+        replica.reporting.waiting_for = ()
         replica.wake_by(self.next_hello)
 
     def suspect(self, why: str) -> None:
@@ -158,10 +177,18 @@ class Following:
         self.hello_number += 1
         self.close_stream()
         log = replica.log
-        replica.send(address, Hello(
-            self.hello_number, replica.promised, log.last, tuple(log.epochs), log.start_index,
-            replica.commit_index,
-        ), dir_id)
+        replica.send(
+            address,
+            Hello(
+                self.hello_number,
+                replica.promised,
+                log.last,
+                tuple(log.epochs),
+                log.start_index,
+                replica.commit_index,
+            ),
+            dir_id,
+        )
 
     def hello_if_due(self) -> None:
         replica = self.replica
@@ -176,6 +203,7 @@ class Following:
         self.stream = None
         self._welcome = None
         self._ack_due = self._ack_on_save = False
+        self._early.clear()
 
     def on_broken(self, stream: int) -> None:
         """The own stream broke: dial again; the probe that tells more is already under way."""
@@ -195,8 +223,7 @@ class Following:
             if self.active and self.primary == source.dir_id:
                 self.suspect("it says that it is not primary")
             return
-        replica.problem = f"{source.address} says: {reason}"
-        replica.note(NoteKind.PROBLEM, "{} says: {}", source.address, reason)
+        replica.report(f"{source.address} says: {reason}", PROBLEM_SHOWN_HELLOS * replica.timers.hello_every)
         if reason in TURNED_AWAY:
             later = replica.now + SLOW_HELLO * replica.timers.hello_every
             self.next_hello = later
@@ -228,13 +255,13 @@ class Following:
         if replica.identity.cluster_id == NO_CLUSTER:
             replica.join_cluster(source.cluster_id)
         self.follow(source, welcome.epoch)
-        replica.problem = ""
+        replica.report("")
         match_index, log = welcome.match_index, replica.log
         assert log.start_index <= match_index <= log.last_index, "a match point outside the own log"
         if match_index < replica.commit_index:
             # Only where a split was risked: the state below cannot be undone, entries are not thrown away.
-            assert replica.split_possible, "a committed entry would be truncated"
-            replica.problem = "diverged from the primary below the own commit index: needs its snapshot"
+            assert replica.split_possible or welcome.forced, "a committed entry would be truncated"
+            replica.report(DIVERGED)
             self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
             return
         chain_hash = log.chain_hash_at(match_index)
@@ -259,7 +286,7 @@ class Following:
         if match_index < log.last_index:
             replica.note(NoteKind.TRUNCATES, "from {} to {}", log.last_index, match_index)
         log.truncate(match_index, chain_hash)
-        replica.config_taken()
+        replica.hearing.config_changed()
         replica.saving.truncate(match_index)
         self.stream = stream
         self._ack_number = 0
@@ -278,30 +305,47 @@ class Following:
         if append.stream != self.stream:
             return
         self._append_at = replica.now
-        log = replica.log
-        present = log.last_index - append.prev.log_index
+        log, prev_index, entries = replica.log, append.prev.log_index, append.entries
+        present = log.last_index - prev_index
         took = False
-        self._gap = present < 0
         if present >= 0:
-            entries = append.entries
             if len(entries) > present:
                 took = self._take(entries[present:] if present else entries)
                 if not took:
                     return
-            commit_index = append.commit_index
-            if commit_index > replica.commit_index:
-                replica.advance_commit(min(commit_index, log.last_index))
+            if self._early and not self._take_early():
+                return
+        elif entries and len(self._early) < EARLY_MAX:
+            self._early[prev_index] = entries
+        self._gap = log.last_index < prev_index
+        if append.commit_index > replica.commit_index:
+            replica.advance_commit(min(append.commit_index, log.last_index))
         if append.sent_at >= self._append_sent_at:
             self._append_sent_at, self._append_last_index = append.sent_at, append.last_index
         if self._relinquished != append.stream:
             self.lease.renew(
-                append.ack_seen, replica.timers.lease, source.dir_id, append.epoch,
-                (append.in_sync and not replica.just_started()) or not replica.rules.learnerlease,
+                append.ack_seen,
+                replica.timers.lease,
+                source.dir_id,
+                append.epoch,
+                (append.in_sync and not replica.weighing.just_started()) or not replica.rules.learnerlease,
             )
         if took:
             self._ack_on_save = True
         if not took or replica.now - self._acked_at >= replica.timers.heartbeat:
             self._ack_due = True
+
+    def _take_early(self) -> bool:
+        """Take what had come too early and follows now."""
+        log = self.replica.log
+        for prev_index in sorted(self._early):
+            present = log.last_index - prev_index
+            if present < 0:
+                break
+            entries = self._early.pop(prev_index)
+            if len(entries) > present and not self._take(entries[present:]):
+                return False
+        return True
 
     def _take(self, entries: tuple[Entry, ...]) -> bool:
         replica = self.replica
@@ -309,15 +353,14 @@ class Following:
         for entry in entries:
             if not follows(entry, log.last_chain) or entry.index != log.last_index + 1:
                 # Neither its log nor this one can be trusted here; do not add to the damage.
-                replica.problem = f"entry {entry.index} does not follow the own log"
-                replica.note(NoteKind.PROBLEM, "entry {} does not follow the own log", entry.index)
+                replica.report(f"entry {entry.index} does not follow the own log")
                 self.close_stream()
                 self.next_hello = replica.now + SLOW_HELLO * replica.timers.hello_every
                 return False
             log.append(entry)
             saving.append(entry)
             if entry.kind != EntryKind.OP:
-                replica.config_taken()
+                replica.hearing.config_changed()
         return True
 
     # ---- Acks
@@ -344,11 +387,22 @@ class Following:
         lease.ack_sent(self._ack_number, now)
         durable = saving.durable_index if replica.rules.fsync else last_index
         assert durable <= last_index
-        replica.send(self.address, Ack(
-            self.stream, self.epoch, self._ack_number, durable, last_index,
-            self._append_sent_at, self._append_last_index, self._gap, replica.released_index,
-            lease.until > now and lease.epoch == self.epoch,
-        ), self.primary)
+        replica.send(
+            self.address,
+            Ack(
+                self.stream,
+                self.epoch,
+                self._ack_number,
+                durable,
+                last_index,
+                self._append_sent_at,
+                self._append_last_index,
+                self._gap,
+                replica.released_index,
+                lease.until > now and lease.epoch == self.epoch,
+            ),
+            self.primary,
+        )
 
     def relinquish(self) -> None:
         """Give up lease and latch, and say so: the primary need not wait for this replica any more.
@@ -359,8 +413,8 @@ class Following:
         replica = self.replica
         self.lease.void()
         self.latched = False
-        replica.note(NoteKind.RELINQUISHES, "{}", self.address)
-        if self.active and self.stream is not None:
+        if self.active and self.stream is not None and self._relinquished != self.stream:
+            replica.note(NoteKind.RELINQUISHES, "{}", self.address)
             self._relinquished = self.stream
             replica.send(self.address, Relinquish(self.stream, self.epoch), self.primary)
 

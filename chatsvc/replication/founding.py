@@ -31,5 +31,3 @@ def found(
     entry = make_entry(epoch, 1, EntryKind.CONFIG, encode_config(content), NO_CHAIN)
     save = Save(0, (SaveCluster(cluster_id), SavePromise(epoch), AppendEntries((entry,))))
     return HardState(promised=epoch), view_of((entry,)), save
-
-

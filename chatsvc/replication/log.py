@@ -122,9 +122,7 @@ class Log:
             if place is None:
                 continue
             end = epochs[other + 1].first_index - 1 if other + 1 < len(epochs) else last_index
-            own_end = (
-                self.epochs[place + 1].first_index - 1 if place + 1 < len(self.epochs) else self.last_index
-            )
+            own_end = self.epochs[place + 1].first_index - 1 if place + 1 < len(self.epochs) else self.last_index
             return min(end, own_end)
         return 0
 

@@ -57,13 +57,14 @@ class Membership:
         reason = "members"
         if remaining != in_sync:
             reason = "drop"
-            replica.note(NoteKind.DROPS, "{} leaving {}", sorted(in_sync - remaining), sorted(remaining))
+            names = replica.reporting.names
+            replica.note(NoteKind.DROPS, "{} leaving {}", names(in_sync - remaining), names(remaining))
         else:
             ready = self._ready_to_grow(config)
             if ready:
                 remaining = in_sync | {ready[replica.draw(len(ready))]}
                 reason = "grow"
-                replica.note(NoteKind.GROWS, "to {}", sorted(remaining))
+                replica.note(NoteKind.GROWS, "to {}", replica.reporting.names(remaining))
         members, removed = self._members(config, remaining)
         if remaining != in_sync or members != config.members or removed != config.removed:
             bypassed = (set(config.bypassed) | self.bypassed) - remaining
@@ -126,11 +127,12 @@ class Membership:
             if stream is None or stream.durable >= last_index or member not in self._progress_awake:
                 self._progress_awake[member] = awake
             elif (
-                replica.rules.lag and member not in self.frozen_at
+                replica.rules.lag
+                and member not in self.frozen_at
                 and awake - self._progress_awake[member] >= replica.timers.lag
             ):
                 self.frozen_at[member] = awake
-                replica.note(NoteKind.FREEZES, "{} does not get on", member.hex())
+                replica.note(NoteKind.FREEZES, "{} does not get on", replica.reporting.names([member]))
             if member in self.removing and member not in self.frozen_at:
                 self.frozen_at[member] = awake
 
@@ -153,7 +155,8 @@ class Membership:
     def _ready_to_grow(self, config: Config) -> list[DirId]:
         in_sync = config.in_sync
         return [
-            member for member in self.reign.streams.by_member
+            member
+            for member in self.reign.streams.by_member
             if member not in in_sync and self._may_grow(config, member)
         ]
 
@@ -161,24 +164,23 @@ class Membership:
         """May it become a member in sync?
 
         On its disk is at least what the primary's log held when the primary sent the Append that it acked
-        last; that Ack is younger than 3 heartbeats; it is not refused; its present process answered at the
-        address that the CONFIG gives (rule `dialback`); and it has acked long enough (rule `steady`).
+        last (or T_suspect ago: under steady writes there is always more on its way); that Ack is younger
+        than 3 heartbeats; it is not refused; its present process answered at the address that the CONFIG
+        gives (rule `dialback`); and it has acked long enough (rule `steady`).
         """
         reign, replica = self.reign, self.replica
         stream = reign.streams.by_member[member]
         known = config.member(member)
         awake = replica.evidence.awake
-        acking = (
-            member in reign.ack_awake
-            and reign.unacked(member) < GROWTH_HEARTBEATS * replica.timers.heartbeat
-        )
+        acking = member in reign.ack_awake and reign.unacked(member) < GROWTH_HEARTBEATS * replica.timers.heartbeat
         if not acking:
             self._steady_since.pop(member, None)
             return False
         steady_since = self._steady_since.setdefault(member, awake)
         return (
             known is not None
-            and stream.durable >= stream.acked_last_index > 0
+            and stream.acked_last_index > 0
+            and stream.durable >= min(stream.acked_last_index, reign.streams.end_lately())
             and member not in self.removing
             and member not in self.relinquished
             and not replica.evidence.refused(member)
@@ -213,9 +215,7 @@ class Membership:
             return True
         return self._dialled.get(source.dir_id) == (source.boot, address)
 
-    def _members(
-        self, config: Config, in_sync: Collection[DirId]
-    ) -> tuple[tuple[Member, ...], tuple[DirId, ...]]:
+    def _members(self, config: Config, in_sync: Collection[DirId]) -> tuple[tuple[Member, ...], tuple[DirId, ...]]:
         """The members and the removed.
 
         Newcomers replace directories at their address that are not in sync.
@@ -223,6 +223,9 @@ class Membership:
         members = {member.dir_id: member for member in config.members}
         removed = config.removed
         for dir_id, source in list(self._newcomers.items()):
+            if dir_id in removed:
+                del self._newcomers[dir_id]
+                continue
             known = members.get(dir_id)
             if known is not None and known.address == source.address and known.name == source.name:
                 if self._answered_at(source, source.address):
@@ -249,7 +252,8 @@ class Membership:
     def _replaced_at(self, member: Member, members: Mapping[DirId, Member]) -> bool:
         """Has another member answered at its address?"""
         return any(
-            other.address == member.address and other.dir_id != member.dir_id
+            other.address == member.address
+            and other.dir_id != member.dir_id
             and self._dialled.get(other.dir_id, (0, ""))[1] == member.address
             for other in members.values()
         )
@@ -271,9 +275,10 @@ class Membership:
         """Stand again above that epoch, once all members are at hand (rule `renew`)."""
         reign, replica = self.reign, self.replica
         acked = reign.behind.acked_append_at
-        if reign.serving and self._renew_above is not None and all(
-            replica.now - acked.get(member, LONG_AGO) < replica.timers.suspect for member in reign.others
+        if (
+            reign.serving
+            and self._renew_above is not None
+            and all(replica.now - acked.get(member, LONG_AGO) < replica.timers.suspect for member in reign.others)
         ):
             above, self._renew_above = self._renew_above, None
             replica.renew(above)
-

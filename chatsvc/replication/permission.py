@@ -51,8 +51,13 @@ class Grant(NamedTuple):
     def of(cls, standing: Standing, asked_at: int) -> Grant:
         """The time left is counted from the question, so it is never too long."""
         return cls(
-            asked_at + standing.lease_left, standing.lease_giver, standing.lease_epoch, standing.latched,
-            standing.chain, standing.granted_to, standing.durable_index,
+            asked_at + standing.lease_left,
+            standing.lease_giver,
+            standing.lease_epoch,
+            standing.latched,
+            standing.chain,
+            standing.granted_to,
+            standing.durable_index,
         )
 
 
@@ -76,7 +81,9 @@ def known_committed(grants: Grants, rules: Rules) -> Config:
         return committed
     later = {
         config.position: config
-        for grant in grants.values() for config in grant.chain if config.position > committed.position
+        for grant in grants.values()
+        for config in grant.chain
+        if config.position > committed.position
     }
     for position in sorted(later, reverse=True):
         config = later[position]
@@ -159,6 +166,10 @@ def leased(observer: Observer, holder: DirId, grants: Grants) -> bool:
     While the lease runs its giver cannot have dropped the holder, so the holder's newest CONFIG is the newest
     that can have been committed. Two granters are enough to pass over a silent giver: it can then neither go
     on alone nor get their acks. A silent backup is never passed over (rule `bypassfast`).
+
+    The giver is passed over as the primary of the reign that gave the lease. If a granter has granted it since,
+    it may be primary once more, of a reign that has given no lease yet and so may drop everybody; then it
+    counts as any other member (rule `regiven`). All who still hold a lease of its earlier reign had to grant.
     """
     grant = grants[holder]
     if not (grant.lease_until > observer.now or pair(observer, holder, grants) or not observer.rules.lease):
@@ -166,7 +177,10 @@ def leased(observer: Observer, holder: DirId, grants: Grants) -> bool:
     members = grant.chain[-1].in_sync
     missing = [member for member in members if member not in grants]
     companion = len(members) - len(missing) > 1
-    return all(_may_be_passed_over(observer, member, grant.lease_giver, companion) for member in missing)
+    giver = grant.lease_giver
+    if observer.rules.regiven and any(giver in grants[member].granted_to for member in members if member in grants):
+        giver = None
+    return all(_may_be_passed_over(observer, member, giver, companion) for member in missing)
 
 
 def _may_be_passed_over(observer: Observer, member: DirId, giver: DirId | None, companion: bool) -> bool:
@@ -226,7 +240,8 @@ def degraded_allowed(observer: Observer, holder: DirId, grants: Grants) -> bool:
         return False
     return all(
         observer.silence(member) >= isolated or observer.refused_now(member)
-        for member in grant.chain[-1].in_sync if member not in grants
+        for member in grant.chain[-1].in_sync
+        if member not in grants
     )
 
 
@@ -243,7 +258,8 @@ def waiting_for(observer: Observer, grants: Grants) -> frozenset[DirId]:
             continue
         if grant.lease_until > observer.now:
             missing = frozenset(
-                member for member in grant.chain[-1].in_sync
+                member
+                for member in grant.chain[-1].in_sync
                 if member not in grants and not observer.refused_now(member)
             )
             if len(missing) < len(best):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from chatsvc.replication.replica import Replica
 
 BARRIERS_MAX = 4_096
+STRANGERS_MAX = 64
 
 
 class Reign:
@@ -103,9 +104,7 @@ class Reign:
         committed, a restarted primary may remember the first half only.
         """
         later = self.replica.log.configs_after(self.replica.commit_index)
-        return [
-            member for member in self.lease_holders if all(member in config.in_sync for config in later)
-        ]
+        return [member for member in self.lease_holders if all(member in config.in_sync for config in later)]
 
     def counts_on(self, member: DirId) -> bool:
         """Is it in sync, by the newest CONFIG or by the newest committed one?"""
@@ -115,9 +114,23 @@ class Reign:
         """Does an Append to that member give it a lease?"""
         if member not in self.lease_holders or self.membership.lease_withheld(member):
             return False
+        if not self._at_its_address(member):
+            return False
         if self.replica.rules.always:
             return member in self.others and member in self.never_dropped()
         return member in self.others
+
+    def _at_its_address(self, member: DirId) -> bool:
+        """Do all CONFIGs since the newest committed one name the address where its process is?
+
+        Else a refusal at the address that others know would be taken for its death while it holds a lease
+        (rule `dialback`).
+        """
+        stream = self.streams.by_member.get(member)
+        if stream is None or not self.replica.rules.dialback:
+            return True
+        address = stream.source.address
+        return all(config.address_of(member) == address for config in self.replica.chain())
 
     def passed_over(self, members: Collection[DirId]) -> None:
         """On silence alone, so they may have gone on by themselves."""
@@ -149,9 +162,9 @@ class Reign:
             return
         if rules.anchor and not self.behind.may_go_on_with(config.in_sync, commit=True):
             return
-        passes_config = config.index > replica.commit_index
+        known_committed = replica.log.configs[0]
         replica.advance_commit(index)
-        if passes_config:
+        if replica.log.configs[0] is not known_committed:
             self._config_committed()
 
     def _config_committed(self) -> None:
@@ -163,7 +176,7 @@ class Reign:
         if not self.serving:
             self.serving = True
             replica.following.lease.void()
-            replica.note(NoteKind.SERVES, "in sync {}", committed.in_sync)
+            replica.note(NoteKind.SERVES, "in sync {}", replica.reporting.names(committed.in_sync))
         self.streams.tell_in_sync()
 
     # ---- proposals
@@ -269,6 +282,9 @@ class Reign:
             return
         if replica.rules.lostdata and match_index < self.membership.durable_once.get(member, 0):
             self._reject(source, hello, link, RejectReason.LOST_DATA)
+            self.membership.on_relinquish(member)  # it will never ack again, and holds no lease
+            return
+        if present is None and len(self.streams.by_member) >= len(config.members) + STRANGERS_MAX:
             return
         self.membership.on_follower(source)
         self.streams.open(hello.stream, source, link, match_index)
@@ -347,4 +363,4 @@ class Reign:
         for member in relevant:
             silent = evidence.silence(member) >= replica.timers.probe_after
             if silent or evidence.refused(member) or member not in self.streams.by_member:
-                replica.probe_member(member)
+                replica.hearing.probe_member(member)

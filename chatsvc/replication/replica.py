@@ -10,8 +10,8 @@ from enum import Enum
 from typing import Any
 
 from chatsvc.replication import candidacy as voting
-from chatsvc.replication.candidacy import Candidacy
-from chatsvc.replication.configs import Chain, Config, ConfigContent, Mode, encode_config
+from chatsvc.replication.candidacy import Candidacy, Forced
+from chatsvc.replication.configs import Chain, ConfigContent, Mode, encode_config
 from chatsvc.replication.election import ADDRESSES_LEARNED_MAX, Answering, SurveyRound
 from chatsvc.replication.entries import EntryKind
 from chatsvc.replication.envelopes import (
@@ -24,11 +24,9 @@ from chatsvc.replication.envelopes import (
     Hello,
     Nominate,
     Payload,
-    PrimaryHint,
     Reject,
     RejectReason,
     Relinquish,
-    Standing,
     StepDown,
     Survey,
     SurveyReply,
@@ -37,40 +35,30 @@ from chatsvc.replication.envelopes import (
     Welcome,
 )
 from chatsvc.replication.events import (
-    BarrierResult,
     Broken,
     ConfigFile,
-    EpochSeen,
     Event,
+    ForceResult,
     HardState,
-    Leave,
     LogView,
     Note,
     NoteKind,
-    Probe,
     ProbeAccepted,
     ProbeAnswered,
     ProbeRefused,
-    ProposalResult,
-    Propose,
     Read,
-    ReadBarrier,
-    ReadDone,
     Ready,
     Received,
-    Remove,
     Role,
     SaveCluster,
     SaveConfigFile,
-    Saved,
-    SaveFailed,
     Status,
-    Tick,
 )
 from chatsvc.replication.evidence import Evidence
-from chatsvc.replication.following import READ_MATCH, Following
+from chatsvc.replication.following import Following
+from chatsvc.replication.hearing import Hearing
+from chatsvc.replication.hosting import Hosting
 from chatsvc.replication.identity import (
-    NO_CLUSTER,
     NO_EPOCH,
     ClusterId,
     DirId,
@@ -78,21 +66,17 @@ from chatsvc.replication.identity import (
     Identity,
     Member,
 )
-from chatsvc.replication.lease import LONG_AGO
+from chatsvc.replication.lease import LONG_AGO, Lease
 from chatsvc.replication.log import Log
 from chatsvc.replication.reign import Reign
+from chatsvc.replication.releasing import Releasing
+from chatsvc.replication.reporting import Reporting
 from chatsvc.replication.rules import ALL, Rules
 from chatsvc.replication.saving import Saving
 from chatsvc.replication.settings import Settings
+from chatsvc.replication.weighing import Weighing
 
-READ_RELEASE = -1
-"""Purpose of a Read for entries that are committed and not in memory any more."""
-
-RELEASE_ENTRIES_MAX = 4_096
-PROBLEM_SELF = "an address of this cluster leads back to this server"
-PROBLEM_COPY = "another process runs on a copy of this directory"
 PROBLEM_ROLLED_BACK = "the database is older than the file beside it: rolled back"
-PROBLEM_DISK = "the disk cannot be trusted any more"
 
 
 class Part(Enum):
@@ -129,57 +113,49 @@ class Replica:
         assert settings.mode is Mode.AVAILABLE, "the other mode does not exist yet"
         self.identity, self.dir_id = identity, identity.dir_id
         self.settings, self.timers, self.rules, self.draw = settings, settings.timers, rules, draw
-        self.now = self.started_at = self._ended_turn_at = now
+        self.now = self.started_at = now
         self.ready = Ready()
-        self.trace = True  # False: no notes
 
         # log, promise
         self.log = Log(log)
         assert hard_state.commit_index <= self.log.last_index, "committed beyond the end of the log"
-        self.commit_index = self.released_index = hard_state.commit_index
+        self.commit_index = hard_state.commit_index
         self.promised = hard_state.promised
         self.saving = Saving(self.log.last_index, self.promised, self.commit_index, rules.dprom)
         self.disk_full = False
         self.disk_suspect = _rolled_back(hard_state.config_file, self.log)
-        self.problem = PROBLEM_ROLLED_BACK if self.disk_suspect else ""
-        self._release_read = 0  # first index of the Read under way
         self.log.forget_configs_before(self.commit_index)
 
         # parts
         self.part = Part.FOLLOWER
         self.reign: Reign | None = None
-        self.election: SurveyRound | Candidacy | None = None
+        self.election: SurveyRound | Candidacy | Forced | None = None
         self.evidence = Evidence(self.timers, rules)
         self.following = Following(self)
         self.answering = Answering(self)
+        self.weighing = Weighing(self)
+        self.releasing = Releasing(self, self.commit_index)
+        self.reporting = Reporting(self, PROBLEM_ROLLED_BACK if self.disk_suspect else "")
         self.granted_at = LONG_AGO
-        self.waiting_for: tuple[Member, ...] = ()
+        self.highest_counter = self.promised.counter  # of all epochs heard of
         self._learned: dict[str, None] = {}
-        self._dirs_at: dict[str, tuple[DirId, ...]] = {}
-        self._dirs_at_config: Config | None = None
-        self._lone_source: dict[DirId, Identity] = {}
-
         self.next_election = now + draw(self.timers.survey_wait + 1)
         self._wake_at = now
-        self._broken_at = LONG_AGO
+        self.hosting = Hosting(self)
+        self.hearing = Hearing(self, self._payload_handlers())
+        hearing = self.hearing
         self._handlers: dict[type, Callable[[Any], None]] = {
-            Tick: self._on_tick,
-            Received: self._on_received,
-            ProbeRefused: self._on_probe_refused,
-            ProbeAccepted: self._on_probe_accepted,
-            ProbeAnswered: self._on_probe_answered,
-            Broken: self._on_broken,
-            Saved: self._on_saved,
-            SaveFailed: self._on_save_failed,
-            Propose: self._on_propose,
-            ReadDone: self._on_read_done,
-            ReadBarrier: self._on_barrier,
-            EpochSeen: self._on_epoch_seen,
-            Leave: self._on_leave,
-            Remove: self._on_remove,
+            Received: hearing.on_received,
+            ProbeRefused: hearing.on_probe_refused,
+            ProbeAccepted: hearing.on_probe_accepted,
+            ProbeAnswered: hearing.on_probe_answered,
+            Broken: hearing.on_broken,
+            **self.hosting.handlers(),
         }
+
+    def _payload_handlers(self) -> dict[type, Callable[[Identity, Any, int], None]]:
         following, answering = self.following, self.answering
-        self._payload_handlers: dict[type, Callable[[Identity, Any, int], None]] = {
+        return {
             Append: following.on_append,
             Ack: self._on_ack,
             Hello: self._on_hello,
@@ -208,11 +184,13 @@ class Replica:
             if gap >= self.timers.stall:
                 self._after_stall(gap)
         if self.part is Part.OUT:
-            self._step_out(event)
+            self.hosting.refuse(event)
             return
         following = self.following
         if (
-            self.reign is None and following.primary is not None and not following.suspects
+            self.reign is None
+            and following.primary is not None
+            and not following.suspects
             and self.evidence.awake - following.contact >= self.timers.suspect
             and self.part is Part.FOLLOWER
         ):
@@ -231,8 +209,8 @@ class Replica:
             self.reign.streams.flush()
         else:
             self.following.send_ack_if_due()
-        if self.released_index < self.commit_index:
-            self._release()
+        if self.releasing.index < self.commit_index:
+            self.releasing.release()
         ready.save = self.saving.collect(self.log.last_index, self.commit_index, ready.envelopes)
         ready.wake_at = self._wake_at if self.part is not Part.OUT else self.now + self.timers.evict
         self.ready = Ready()
@@ -247,7 +225,7 @@ class Replica:
             return
         following = self.following
         following.hello_if_due()
-        self._probe_silent_primary()
+        self.hearing.probe_silent_primary()
         self.answering.progress()
         if self.election is None and (following.primary is None or following.suspects):
             if now >= self.next_election:
@@ -276,13 +254,6 @@ class Replica:
             self.reign.after_stall()
         self.following.after_stall(self.following.lease.runs(self.now))
 
-    def _step_out(self, event: Event) -> None:
-        """Nothing but proposals and reads is answered any more, and those with no."""
-        if isinstance(event, Propose):
-            self.ready.results.append(ProposalResult(event.token, 0, "not primary", None))
-        elif isinstance(event, ReadBarrier):
-            self.ready.barriers.append(BarrierResult(event.token, False, 0))
-
     # ---- asking the host
 
     def send(self, address: str, payload: Payload, dir_id: DirId | None = None, link: int = 0) -> None:
@@ -297,21 +268,13 @@ class Replica:
 
     def probe(self, address: str, at_once: bool = False) -> None:
         """Dial that address anew, unless that was done a moment ago."""
-        probe = self.evidence.probe(address, self.now, at_once)
-        if probe is not None:
-            self.ready.probes.append(probe)
-            if address == self.following.address and self.reign is None:
-                self.evidence.remember_primary_probe(probe)
-
-    def probe_member(self, member: DirId) -> None:
-        config = self.log.newest_config
-        address = config.address_of(member) if config is not None else None
-        if address is not None:
-            self.probe(address)
+        self.hearing.probe(address, at_once)
 
     def note(self, kind: NoteKind, text: str, *values: object) -> None:
-        if self.trace:
-            self.ready.notes.append(Note(kind, text.format(*values) if values else text))
+        self.reporting.note(kind, text, *values)
+
+    def report(self, problem: str, ms: int | None = None) -> None:
+        self.reporting.report(problem, ms)
 
     # ---- log, promise, commit
 
@@ -341,306 +304,29 @@ class Replica:
         reason: str,
         bypassed: tuple[DirId, ...],
         removed: tuple[DirId, ...],
+        forced: bool = False,
     ) -> None:
         """As primary: put a CONFIG at the end of the log, where it is in effect at once."""
         assert self.reign is not None
-        content = ConfigContent(tuple(sorted(in_sync)), members, Mode.AVAILABLE, reason, bypassed, removed)
+        newest = self.log.newest_config
+        forced = forced or (newest is not None and newest.forced)
+        content = ConfigContent(tuple(sorted(in_sync)), members, Mode.AVAILABLE, reason, bypassed, removed, forced)
         entry = self.log.make(self.reign.epoch, EntryKind.CONFIG, encode_config(content))
         self.saving.append(entry)
         config = self.log.configs[-1]
-        self._lone_source.clear()
+        self.hearing.config_changed()
         self.reign.config_appended(config)
         self.reign.streams.new_entries = True
-        if self.trace:
+        if self.reporting.enabled:
             self.ready.notes.append(Note(NoteKind.CONFIG, f"{entry.index} {reason}", config))
 
     def chain(self) -> Chain:
         return self.log.chain(self.commit_index)
 
-    def left_out(self) -> bool:
-        """Does the newest CONFIG of the own log leave this replica out (rule `dropped`)?
-
-        What follows that CONFIG in this log needs no ack of this replica, so it proves nothing and holds up
-        nobody.
-        """
-        config = self.log.newest_config
-        return self.rules.dropped and config is not None and self.dir_id not in config.in_sync
-
-    def config_taken(self) -> None:
-        """The newest CONFIG may be another one than before: addresses may belong to others now."""
-        self._lone_source.clear()
-
     def join_cluster(self, cluster_id: ClusterId) -> None:
         own = self.identity
         self.identity = Identity(cluster_id, own.dir_id, own.boot, own.address, own.name)
         self.saving.add(SaveCluster(cluster_id))
-
-    def _release(self) -> None:
-        """Hand committed entries to the host, in order; those not in memory any more are read first."""
-        reign = self.reign
-        if reign is not None and not reign.may_release():
-            return
-        log, ready = self.log, self.ready
-        while self.released_index < self.commit_index:
-            count = min(self.commit_index - self.released_index, RELEASE_ENTRIES_MAX)
-            first_index = self.released_index + 1
-            entries = log.in_memory(first_index, count, self.settings.tail_bytes_max)
-            if entries is None:
-                if self._release_read != first_index:
-                    self._release_read = first_index
-                    end_index = min(self.commit_index + 1, log.first_in_memory, first_index + count)
-                    self.read(Read(first_index, end_index, self.settings.append_bytes_max, READ_RELEASE))
-                return
-            self.released_index = entries[-1].index
-            ready.committed.extend(entries)
-            if reign is not None:
-                reign.released(sum([len(entry.payload) for entry in entries]))
-        settings = self.settings
-        if len(log.tail) > settings.tail_entries_max or log.tail_bytes > settings.tail_bytes_max:
-            log.trim(
-                min(self.released_index, self.saving.durable_index),
-                settings.tail_entries_max, settings.tail_bytes_max,
-            )
-
-    def _on_read_done(self, event: ReadDone) -> None:
-        purpose = event.read.purpose
-        if purpose == READ_RELEASE:
-            self._release_read = 0
-            for entry in event.entries:
-                if entry.index == self.released_index + 1 and entry.index <= self.commit_index:
-                    self.ready.committed.append(entry)
-                    self.released_index = entry.index
-        elif purpose == READ_MATCH:
-            self.following.on_match_read(event)
-        elif self.reign is not None:
-            self.reign.on_read(event)
-
-    # ---- evidence
-
-    def _on_tick(self, event: Tick) -> None:
-        pass
-
-    def _on_received(self, event: Received) -> None:
-        envelope = event.envelope
-        source = envelope.source
-        payload = envelope.payload
-        own = self.identity
-        if envelope.dir_id is not None and envelope.dir_id != self.dir_id:
-            return  # for another directory, whose address this was
-        if source.cluster_id != own.cluster_id and not self._from_outside(source, payload, event.link):
-            return
-        member, evidence = source.dir_id, self.evidence
-        known_boot = evidence.boot_of.get(member)
-        if known_boot == source.boot and self._lone_source.get(member) is source:
-            # The usual case: the same process at the same address, which nobody shares with it.
-            evidence.events += 1
-            evidence.heard_event[member] = evidence.events
-            evidence.heard_awake[member] = evidence.awake
-            if self.reign is not None:
-                self.reign.behind.on_heard(member)
-            elif self.following.primary == member:
-                evidence.forget_primary_probes()
-        else:
-            if known_boot != source.boot:
-                if member == own.dir_id:
-                    self._met_itself(source)
-                    return
-                if known_boot is not None and source.boot < known_boot:
-                    return  # what an earlier process had sent is void
-                if known_boot is not None and self._is_duplicate(source, payload, event.link):
-                    return
-            self._heard(source)
-        self._payload_handlers[type(payload)](source, payload, event.link)
-
-    def _from_outside(self, source: Identity, payload: Payload, link: int) -> bool:
-        """May an envelope between a cluster and a directory that belongs to none be taken?
-
-        Everything else of another cluster is void; its Hello is answered, so that it can say so.
-        """
-        if source.cluster_id == NO_CLUSTER:
-            return isinstance(payload, Hello | Survey) and self.identity.cluster_id != NO_CLUSTER
-        if self.identity.cluster_id == NO_CLUSTER:
-            return isinstance(payload, SurveyReply | Welcome | Reject)
-        if isinstance(payload, Hello):
-            self.send(
-                source.address, Reject(payload.stream, RejectReason.WRONG_CLUSTER, None), source.dir_id, link
-            )
-        elif isinstance(payload, Reject) and payload.reason is RejectReason.WRONG_CLUSTER:
-            self.problem = f"{source.address} belongs to another cluster"
-        return False
-
-    def _met_itself(self, source: Identity) -> None:
-        """An answer from the own directory: joined itself, or a copied directory."""
-        self.problem = PROBLEM_SELF if source.boot == self.identity.boot else PROBLEM_COPY
-        self.note(NoteKind.PROBLEM, "{}: {}", source.address, self.problem)
-
-    def _is_duplicate(self, source: Identity, payload: Payload, link: int) -> bool:
-        """Is the process known so far still acking (rule `duplicate`)? Then the new one has to wait.
-
-        It may have been restarted a moment ago: whoever answers at its address tells.
-        """
-        reign, member = self.reign, source.dir_id
-        if reign is None or not self.rules.duplicate or self.evidence.refused(member):
-            return False
-        stream = reign.streams.by_member.get(member)
-        if stream is None or reign.unacked(member) >= self.timers.suspect:
-            return False
-        self.probe(stream.source.address)
-        if isinstance(payload, Hello):
-            self.send(source.address, Reject(payload.stream, RejectReason.DUPLICATE, None), member, link)
-        return True
-
-    def _heard(self, source: Identity) -> None:
-        """Any envelope is a sign of life of that directory and that boot."""
-        evidence, member = self.evidence, source.dir_id
-        restarted = member in evidence.boot_of and evidence.boot_of[member] != source.boot
-        evidence.heard(member, source.boot, self.now)
-        at_its_address = self._members_at(source.address)
-        for other in at_its_address:
-            if other != member:
-                evidence.replaced(other, self.now)
-        if at_its_address == (member,):
-            self._lone_source[member] = source
-        reign, following = self.reign, self.following
-        if reign is not None:
-            reign.behind.on_heard(member)
-            if restarted:
-                reign.streams.close(member)
-        elif following.primary == member:
-            evidence.forget_primary_probes()
-            if restarted and following.active:
-                following.suspect("it has restarted")
-
-    def _members_at(self, address: str) -> tuple[DirId, ...]:
-        """Known members with that address; usually the one that is heard."""
-        config = self.log.newest_config
-        if config is not self._dirs_at_config:
-            self._dirs_at_config = config
-            self._lone_source.clear()
-            dirs: dict[str, tuple[DirId, ...]] = {}
-            for member in config.members if config is not None else ():
-                dirs[member.address] = (*dirs.get(member.address, ()), member.dir_id)
-            self._dirs_at = dirs
-        return self._dirs_at.get(address, ())
-
-    def _on_probe_refused(self, event: ProbeRefused) -> None:
-        probe = event.probe
-        for member in self._members_at(probe.address):
-            if member != self.dir_id and self.evidence.on_refused(member, probe):
-                self._member_refused(member, probe)
-        following = self.following
-        if (
-            following.active and following.primary is not None and following.address == probe.address
-            and following.primary not in self._members_at(probe.address)
-            and self.evidence.on_refused(following.primary, probe)
-        ):
-            self._member_refused(following.primary, probe)
-        if self.election is not None:
-            self.election.look_at = self.now
-            if isinstance(self.election, SurveyRound):
-                self.election.on_refused(probe)
-        self.answering.progress()
-
-    def _member_refused(self, member: DirId, probe: Probe) -> None:
-        if self.reign is not None:
-            self.reign.behind.on_refused(member, probe.begun_at)
-            if member in self.reign.others:
-                self.reign.membership.change()
-        following = self.following
-        if self.part is Part.FOLLOWER and following.primary == member:
-            if not following.suspects:
-                following.suspect("refused")
-            else:
-                self.survey_within(self.timers.survey_wait)
-
-    def _on_probe_accepted(self, event: ProbeAccepted) -> None:
-        self.evidence.on_accepted(event.probe)
-
-    def _on_probe_answered(self, event: ProbeAnswered) -> None:
-        identity, address = event.identity, event.probe.address
-        if identity.dir_id == self.dir_id:
-            if address != self.identity.address or identity.boot != self.identity.boot:
-                self._met_itself(identity)
-            return
-        known_boot = self.evidence.boot_of.get(identity.dir_id)
-        if known_boot is not None and identity.boot < known_boot:
-            return
-        self._heard(identity)
-        for other in self._members_at(address):
-            if other != identity.dir_id:
-                self.evidence.replaced(other, self.now)
-        if self.reign is not None:
-            self.reign.membership.on_answered(identity, address)
-        self.answering.progress(identity.dir_id == self.following.primary)
-
-    def _on_broken(self, event: Broken) -> None:
-        """No evidence; it starts probing."""
-        if self.reign is not None:
-            self.reign.on_broken(event)
-        elif event.dir_id is None and event.stream:
-            self.following.on_broken(event.stream)
-        self.probe(event.address)
-        if self.following.address == event.address:
-            self._broken_at = self.now
-        self.wake_by(self.now + self.timers.probe_every)
-
-    def _probe_silent_primary(self) -> None:
-        """Dial a silent primary anew, again and again, until it is heard."""
-        following, timers = self.following, self.timers
-        if following.primary is None:
-            return
-        silence = following.silence()
-        broken = self.now - self._broken_at < timers.suspect and silence >= timers.heartbeat
-        if following.suspects or silence >= timers.probe_after or broken:
-            self.probe(following.address)
-            self.wake_by(self.now + timers.probe_every)
-
-    # ---- what an election wants to know: see permission.Observer
-
-    @property
-    def lease_length(self) -> int:
-        return self.timers.lease
-
-    @property
-    def suspect_after(self) -> int:
-        return self.timers.suspect
-
-    @property
-    def isolated_after(self) -> int | None:
-        return self.settings.isolated_promotion
-
-    @property
-    def split_possible(self) -> bool:
-        """Has the operator allowed what may split the cluster?"""
-        return self.settings.isolated_promotion is not None
-
-    @property
-    def suspects(self) -> bool:
-        return self.following.suspects
-
-    def suspicion_age(self) -> int:
-        return self.evidence.awake - self.following.suspected_awake
-
-    def refused_now(self, member: DirId) -> bool:
-        return self.evidence.refused_now(member, self.now)
-
-    def silence(self, member: DirId) -> int:
-        """Counted from the own suspicion at the earliest: backups do not talk to each other before."""
-        return self.evidence.silence(member, self.following.suspected_awake)
-
-    def hung(self, member: DirId) -> bool:
-        """Is the suspected primary hung (rule `hung`)? Its kernel accepts probes, its process answers none.
-
-        A cut accepts nothing; and once a hung primary wakes it steps down.
-        """
-        following = self.following
-        return (
-            self.rules.hung
-            and member == following.primary
-            and following.suspects
-            and following.silence() >= self.timers.suspect
-            and self.evidence.all_accepted_none_answered(self.now)
-        )
 
     # ---- parts
 
@@ -649,52 +335,26 @@ class Replica:
         return self.part is Part.FOLLOWER
 
     @property
+    def is_out(self) -> bool:
+        return self.part is Part.OUT
+
+    @property
+    def released_index(self) -> int:
+        return self.releasing.index
+
+    @property
+    def split_possible(self) -> bool:
+        """Has the operator allowed what may split the cluster?"""
+        return self.settings.isolated_promotion is not None
+
+    @property
     def epoch(self) -> Epoch:
         """Of the own reign, or of the primary followed last."""
         return self.following.epoch
 
     @property
-    def lease(self) -> Any:
+    def lease(self) -> Lease:
         return self.following.lease
-
-    def in_service(self) -> bool:
-        """Is this replica primary, or does it hear one?"""
-        return self.reign is not None or self.following.hears()
-
-    def just_started(self) -> bool:
-        """For T_start a process neither grants, nor stands, nor takes a lease.
-
-        So a member that is refused again and again at shorter intervals can have taken part in nothing
-        between. A server that has no peers has nobody who could look.
-        """
-        if self.now - self.started_at >= self.timers.start:
-            return False
-        configs = self.log.configs
-        return not configs or any(
-            member.dir_id != self.dir_id for config in configs for member in config.members
-        )
-
-    def can_vote(self) -> bool:
-        return not self.just_started() and not self.disk_suspect
-
-    def standing(self, when_durable: bool = False) -> Standing:
-        """What an election may know of this replica.
-
-        Args:
-            when_durable: it is not sent before all that was to be saved so far is on disk.
-        """
-        following, lease = self.following, self.following.lease
-        return Standing(
-            lease.until - self.now, lease.giver, lease.epoch, following.latched, self.chain(),
-            tuple(sorted(lease.granted_to)),
-            self.log.last_index if when_durable else self.saving.durable_index,
-        )
-
-    def primary_hint(self) -> PrimaryHint | None:
-        """Who is primary, as far as this replica can tell right now."""
-        if self.reign is not None:
-            return PrimaryHint(self.reign.epoch, self.dir_id, self.identity.address)
-        return self.following.hint()
 
     def step_down(self, epoch: Epoch = NO_EPOCH) -> None:
         """Promise that epoch if it is higher, and be neither primary nor candidate any more."""
@@ -703,7 +363,7 @@ class Replica:
         if self.part not in (Part.PRIMARY, Part.CANDIDATE):
             return
         self.note(NoteKind.STEPS_DOWN, "from {}", self.part.name)
-        self.election = None
+        self.end_election()
         if self.reign is not None:
             self.reign.end()
             self.reign = None
@@ -722,12 +382,19 @@ class Replica:
         voting.stand(self, above.counter + 1, electorate)
         self.wake_by(self.now)
 
-    def become_candidate(self, candidacy: Candidacy) -> None:
+    def become_candidate(self, candidacy: Candidacy | Forced) -> None:
         self.part, self.election = Part.CANDIDATE, candidacy
         self.following.close_stream()
 
-    def end_candidacy(self) -> None:
+    def end_election(self) -> None:
+        """Drop the own survey or candidacy; an operator who has forced one is told."""
+        if isinstance(self.election, Forced):
+            refusal = "another server has a higher epoch"
+            self.ready.forced.append(ForceResult(self.election.token, None, refusal))
         self.election = None
+
+    def end_candidacy(self) -> None:
+        self.end_election()
         if self.part is Part.CANDIDATE:
             self.part = Part.FOLLOWER
 
@@ -739,6 +406,7 @@ class Replica:
         reason: str,
         bypassed: tuple[DirId, ...],
         removed: tuple[DirId, ...],
+        forced: bool = False,
     ) -> None:
         """Be primary; the first entry is a CONFIG, and nothing is acknowledged before it is committed."""
         assert epoch == self.promised
@@ -749,12 +417,26 @@ class Replica:
         following.primary, following.epoch = self.dir_id, epoch
         following.address = self.identity.address
         following.suspects = following.latched = False
-        self.waiting_for = ()
-        self.problem = ""
+        self.reporting.waiting_for = ()
+        self.report("")
         self.saving.generation += 1
         self.reign = Reign(self, epoch)
-        self.append_config(in_sync, members, reason, bypassed, removed)
+        self.append_config(in_sync, members, reason, bypassed, removed, forced)
         self._wake_at = self.now
+
+    def go_out(self, problem: str) -> None:
+        """Give up every role for good; nothing is sent any more that waits for a save."""
+        if problem:
+            self.report(problem)
+        if self.reign is None:
+            self.following.relinquish()
+        self.step_down()
+        self.following.forget()
+        self.end_election()
+        self.part = Part.OUT
+        self.saving.held.clear()
+        for outstanding in self.saving.outstanding:
+            outstanding.held.clear()
 
     def survey_within(self, wait: int) -> None:
         """Have the next survey soon, after a random wait."""
@@ -784,7 +466,7 @@ class Replica:
         if self.reign is not None:
             self.reign.on_hello(source, hello, link)
         else:
-            reject = Reject(hello.stream, RejectReason.NOT_PRIMARY, self.primary_hint())
+            reject = Reject(hello.stream, RejectReason.NOT_PRIMARY, self.weighing.primary_hint())
             self.send(source.address, reject, source.dir_id, link)
 
     def _on_ack(self, source: Identity, ack: Ack, link: int) -> None:
@@ -800,6 +482,7 @@ class Replica:
 
         A healthy primary is not deposed by one whom no commit waits for; it renews its reign (rule `renew`).
         """
+        self.highest_counter = max(self.highest_counter, fenced.promised.counter)
         if fenced.promised <= self.promised:
             return
         reign = self.reign
@@ -809,6 +492,7 @@ class Replica:
         self.step_down(fenced.promised)
 
     def _on_survey_reply(self, source: Identity, reply: SurveyReply, link: int) -> None:
+        self.highest_counter = max(self.highest_counter, reply.promised.counter)
         if isinstance(self.election, SurveyRound):
             self.election.on_reply(source, reply)
 
@@ -819,71 +503,9 @@ class Replica:
         voting.on_vote(self, source, vote, link)
 
     def _on_vote_reply(self, source: Identity, reply: VoteReply, link: int) -> None:
+        self.highest_counter = max(self.highest_counter, reply.promised.counter)
         if isinstance(self.election, Candidacy):
             self.election.on_reply(source, reply)
-
-    # ---- the host's own events
-
-    def _on_saved(self, event: Saved) -> None:
-        self.saving.saved(event.save_id, self.ready.envelopes)
-        if self.election is not None:
-            self.election.look_at = self.now
-        if self.disk_full:
-            self.disk_full = False
-            self.following.end_relinquishing()
-        if self.reign is not None:
-            self.reign.on_saved()
-        else:
-            self.following.on_saved()
-
-    def _on_save_failed(self, event: SaveFailed) -> None:
-        """A full disk: others go on without this replica. Any other failure: it takes part in nothing."""
-        if not event.full:
-            self._go_out(PROBLEM_DISK)
-            return
-        self.disk_full = True
-        reign = self.reign
-        if reign is None:
-            self.following.relinquish()
-        elif reign.others:
-            self.step_down()
-
-    def _go_out(self, problem: str) -> None:
-        self.note(NoteKind.PROBLEM, "{}", problem)
-        if self.reign is None:
-            self.following.relinquish()
-        self.step_down()
-        self.following.forget()
-        self.election = None
-        self.part = Part.OUT
-        self.problem = problem
-        self.saving.held.clear()
-        for outstanding in self.saving.outstanding:
-            outstanding.held.clear()
-
-    def _on_leave(self, event: Leave) -> None:
-        self._go_out("")
-
-    def _on_propose(self, event: Propose) -> None:
-        if self.reign is not None:
-            self.ready.results.append(self.reign.propose(event))
-        else:
-            result = ProposalResult(event.token, 0, "not primary", self.primary_hint())
-            self.ready.results.append(result)
-
-    def _on_barrier(self, event: ReadBarrier) -> None:
-        if self.reign is not None:
-            self.reign.on_barrier(event)
-        else:
-            self.ready.barriers.append(BarrierResult(event.token, False, 0))
-
-    def _on_epoch_seen(self, event: EpochSeen) -> None:
-        if self.reign is not None:
-            self.reign.on_epoch_seen(event.counter)
-
-    def _on_remove(self, event: Remove) -> None:
-        if self.reign is not None:
-            self.reign.membership.remove(event.dir_id)
 
     # ---- for people
 
@@ -893,37 +515,10 @@ class Replica:
 
     @property
     def role(self) -> Role:
-        part = self.part
-        if part is Part.PRIMARY:
-            return Role.PRIMARY
-        if part is Part.CANDIDATE:
-            return Role.CANDIDATE
-        if part is Part.OUT:
-            return Role.OUT
-        if not self.following.active:
-            return Role.WAITING
-        config = self.log.newest_config
-        return Role.BACKUP if config is not None and self.dir_id in config.in_sync else Role.LEARNER
+        return self.reporting.role()
 
     def status(self) -> Status:
-        """A snapshot; costs a few microseconds."""
-        reign, config = self.reign, self.log.newest_config
-        in_sync: tuple[DirId, ...] = config.in_sync if config is not None else ()
-        durable_of: dict[DirId, int] = {}
-        if reign is not None:
-            streams = reign.streams.by_member
-            durable_of = {member: stream.durable for member, stream in streams.items()}
-            in_sync = (
-                self.dir_id,
-                *(member for member in reign.lease_holders if member in streams and streams[member].leased),
-            )
-        following = self.following.active or reign is not None
-        return Status(
-            self.role, self.following.epoch if following else NO_EPOCH, self.promised, self.primary_hint(),
-            reign is not None and reign.serving, self.log.last_index, self.saving.durable_index,
-            self.commit_index, config, in_sync, durable_of,
-            tuple(f"{member.name} ({member.address})" for member in self.waiting_for), self.problem,
-        )
+        return self.reporting.status()
 
 
 def _rolled_back(config_file: ConfigFile | None, log: Log) -> bool:

@@ -27,6 +27,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     hung: bool = True
     fresh: bool = True
     bypassfast: bool = True
+    regiven: bool = True
     regrant: bool = True
     learnerlease: bool = True
     always: bool = True
@@ -117,6 +118,10 @@ RULES: dict[str, Rule] = {
         "A silent backup is never passed over in a leased election.",
         "Two backups that cannot reach each other both become primary.",
     ),
+    "regiven": Rule(
+        "A giver that a granter has granted since the lease was renewed is not passed over in silence.",
+        "Two primaries: one renewed its reign and drops the silent, the others use leases of its old reign.",
+    ),
     "regrant": Rule(
         "A repeated Vote is answered 'granted' only if exactly this epoch was granted.",
         "An epoch only learned from Fenced counts as a grant, though log and CONFIG were never compared.",
@@ -198,8 +203,8 @@ RULES: dict[str, Rule] = {
         "Nothing is lost; any returning server interrupts a healthy primary.",
     ),
     "duplicate": Rule(
-        "A second process of a directory is turned away while the first one acks.",
-        "Two processes on copies of one directory count as one member.",
+        "Of two processes of one directory at two addresses the one known first stays while it lives.",
+        "Two processes on copies of one directory count as one member; a copy deposes the original.",
     ),
     "dialback": Rule(
         "A server is admitted only after its advertised address was dialled and the same process answered.",

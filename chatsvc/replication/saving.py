@@ -100,9 +100,7 @@ class Saving:
                 self.held = []
             return None
         save = Save(self._next_id, tuple(self.operations))
-        self.outstanding.append(
-            _Outstanding(save.save_id, self.generation, last_index, self._promising, self.held)
-        )
+        self.outstanding.append(_Outstanding(save.save_id, self.generation, last_index, self._promising, self.held))
         self._next_id += 1
         self.operations, self.held = [], []
         return save

@@ -22,14 +22,15 @@ class Timers(msgspec.Struct, frozen=True, kw_only=True):
     probe_after: int = 200  # silence that starts probing
     probe_every: int = 50
     survey_wait: int = 50  # random wait before a survey, and grace for those whose vote is not needed
-    hello_every: int = 200  # a follower without a stream dials again this often
+    hello_every: int = 300  # a follower without a stream dials again this often
     forget: int = 7 * 24 * 3_600_000  # a learner unseen for so long leaves the members
     clock_error: float = 0.05  # bound on the rate error of two clocks against each other
 
     def scaled(self, factor: float) -> Timers:
         times = {
             name: max(1, round(getattr(self, name) * factor))
-            for name in self.__struct_fields__ if name != "clock_error"
+            for name in self.__struct_fields__
+            if name != "clock_error"
         }
         return Timers(clock_error=self.clock_error, **times)
 

@@ -23,8 +23,20 @@ class Stream:
     """What the primary knows about one follower since its last Hello."""
 
     __slots__ = (
-        "ack_seen", "acked_last_index", "durable", "in_flight", "in_flight_bytes", "in_sync", "leased",
-        "link", "next_index", "number", "reading", "rewound_at", "source",
+        "ack_seen",
+        "acked_last_index",
+        "durable",
+        "filled_at",
+        "filled_index",
+        "in_flight",
+        "in_flight_bytes",
+        "in_sync",
+        "leased",
+        "link",
+        "next_index",
+        "number",
+        "reading",
+        "source",
     )
 
     def __init__(self, number: int, source: Identity, link: int, match_index: int) -> None:
@@ -35,7 +47,8 @@ class Stream:
         self.acked_last_index = 0  # end of the own log when the Append was sent that was acked last
         self.in_sync = False  # said in the last Append
         self.leased = False  # said in the last Ack
-        self.rewound_at = LONG_AGO  # when sending went back for the last time
+        self.filled_index = 0  # where a gap at the follower was filled last, and when
+        self.filled_at = LONG_AGO
         self.reading = 0  # first index of the Read under way; 0: none
         self.in_flight: deque[tuple[int, int]] = deque()  # (last index, bytes), not durable there
         self.in_flight_bytes = 0
@@ -49,11 +62,15 @@ class Streams:
         self.by_member: dict[DirId, Stream] = {}
         self.next_heartbeat = self.replica.now
         self.new_entries = False  # some stream may have room for entries that were not sent yet
+        self._ends: deque[tuple[int, int]] = deque()  # (when, end of the log), of the heartbeats of T_suspect
 
     def open(self, number: int, source: Identity, link: int, match_index: int) -> None:
         self.by_member[source.dir_id] = Stream(number, source, link, match_index)
         self.replica.send(
-            source.address, Welcome(number, self.reign.epoch, match_index), source.dir_id, link
+            source.address,
+            Welcome(number, self.reign.epoch, match_index, self.replica.log.configs[-1].forced),
+            source.dir_id,
+            link,
         )
         self.send_append(self.by_member[source.dir_id], True, {})
 
@@ -62,9 +79,11 @@ class Streams:
 
     def say_goodbye(self) -> None:
         for member, stream in self.by_member.items():
-            self.replica.send(
-                stream.source.address, StepDown(stream.number, self.reign.epoch), member, stream.link
-            )
+            self.replica.send(stream.source.address, StepDown(stream.number, self.reign.epoch), member, stream.link)
+
+    def end_lately(self) -> int:
+        """Where the log ended T_suspect ago, or at the first heartbeat of this reign."""
+        return self._ends[0][1] if self._ends else self.replica.log.last_index
 
     # ---- sending
 
@@ -74,6 +93,9 @@ class Streams:
         heartbeat = replica.now >= self.next_heartbeat
         if heartbeat:
             self.next_heartbeat = replica.now + replica.timers.heartbeat
+            self._ends.append((replica.now, replica.log.last_index))
+            while self._ends[0][0] < replica.now - replica.timers.suspect:
+                self._ends.popleft()
         replica.wake_by(self.next_heartbeat)
         if not (heartbeat or self.new_entries):
             return
@@ -112,19 +134,35 @@ class Streams:
             heartbeat = False
 
     def _send(self, stream: Stream, entries: tuple[Entry, ...]) -> None:
-        replica, source = self.replica, stream.source
-        log = replica.log
-        prev = log.position_at(stream.next_index - 1)
+        """What comes next on that stream."""
+        prev_index = stream.next_index - 1
         if entries:
             stream.next_index += len(entries)
             size = payload_bytes(entries)
             stream.in_flight.append((stream.next_index - 1, size))
             stream.in_flight_bytes += size
+        self._append(stream, prev_index, entries)
+
+    def _append(self, stream: Stream, prev_index: int, entries: tuple[Entry, ...]) -> None:
+        replica, source = self.replica, stream.source
+        log = replica.log
         stream.in_sync = self.reign.says_in_sync(source.dir_id)
-        replica.send(source.address, Append(
-            stream.number, self.reign.epoch, replica.now, prev, entries, log.last_index, replica.commit_index,
-            stream.ack_seen, stream.in_sync,
-        ), source.dir_id, stream.link)
+        replica.send(
+            source.address,
+            Append(
+                stream.number,
+                self.reign.epoch,
+                replica.now,
+                log.position_at(prev_index),
+                entries,
+                log.last_index,
+                replica.commit_index,
+                stream.ack_seen,
+                stream.in_sync,
+            ),
+            source.dir_id,
+            stream.link,
+        )
 
     def tell_in_sync(self) -> None:
         """The first Append that says in_sync does not wait for a heartbeat: until it has arrived, that server
@@ -139,9 +177,7 @@ class Streams:
         settings = self.replica.settings
         stream.reading = stream.next_index
         end_index = min(stream.next_index + settings.append_entries_max, self.replica.log.last_index + 1)
-        self.replica.read(
-            Read(stream.next_index, end_index, settings.append_bytes_max, self.reign.purpose_of(stream))
-        )
+        self.replica.read(Read(stream.next_index, end_index, settings.append_bytes_max, self.reign.purpose_of(stream)))
 
     def on_read(self, stream: Stream, event: ReadDone) -> None:
         if stream.reading != event.read.first_index:
@@ -167,14 +203,32 @@ class Streams:
             stream.ack_seen = ack.number
             stream.acked_last_index = ack.append_last_index
             stream.leased = ack.leased
-        if ack.gap and ack.append_sent_at > stream.rewound_at and ack.received_index + 1 < stream.next_index:
-            self._rewind(stream, max(ack.received_index, stream.durable))
+        if ack.gap:
+            self._fill_gap(stream, max(ack.received_index, stream.durable))
+
+    def _fill_gap(self, stream: Stream, received_index: int) -> None:
+        """What comes after that was lost on the way, or is late: send one Append of it again.
+
+        The follower keeps what it has beyond the gap. The same gap is filled once an RPC.
+        """
+        replica, settings = self.replica, self.replica.settings
+        first_index, now = received_index + 1, self.replica.now
+        if first_index >= stream.next_index or (
+            stream.filled_index == first_index and now - stream.filled_at < replica.timers.rpc
+        ):
+            return
+        stream.filled_index, stream.filled_at = first_index, now
+        count = min(stream.next_index - first_index, settings.append_entries_max)
+        entries = replica.log.in_memory(first_index, count, settings.append_bytes_max)
+        if entries is None:
+            self._rewind(stream, received_index)
+        else:
+            self._append(stream, received_index, entries)
 
     def _rewind(self, stream: Stream, received_index: int) -> None:
-        """Something after that was lost on the way."""
+        """Send all after that anew."""
         stream.next_index = received_index + 1
         stream.reading = 0
-        stream.rewound_at = self.replica.now
         while stream.in_flight and stream.in_flight[-1][0] > received_index:
             stream.in_flight_bytes -= stream.in_flight.pop()[1]
         self.new_entries = True

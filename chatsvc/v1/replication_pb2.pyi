@@ -49,8 +49,18 @@ class GetStatusRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class ForcePromoteRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ForcePromoteResponse(_message.Message):
+    __slots__ = ("epoch",)
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    def __init__(self, epoch: _Optional[int] = ...) -> None: ...
+
 class GetStatusResponse(_message.Message):
-    __slots__ = ("cluster_id", "mode", "epoch", "primary", "commit_index", "degraded", "self", "members", "version", "sessions", "holes", "waiting_for", "problem", "serving", "last_index")
+    __slots__ = ("cluster_id", "mode", "epoch", "primary", "commit_index", "degraded", "self", "members", "version", "sessions", "holes", "waiting_for", "problem", "serving", "last_index", "forced")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +76,7 @@ class GetStatusResponse(_message.Message):
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     SERVING_FIELD_NUMBER: _ClassVar[int]
     LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    FORCED_FIELD_NUMBER: _ClassVar[int]
     cluster_id: bytes
     mode: str
     epoch: int
@@ -81,7 +92,8 @@ class GetStatusResponse(_message.Message):
     problem: str
     serving: bool
     last_index: int
-    def __init__(self_, cluster_id: _Optional[bytes] = ..., mode: _Optional[str] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., commit_index: _Optional[int] = ..., degraded: _Optional[bool] = ..., self: _Optional[_Union[Member, _Mapping]] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., sessions: _Optional[int] = ..., holes: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ..., serving: _Optional[bool] = ..., last_index: _Optional[int] = ...) -> None: ...
+    forced: bool
+    def __init__(self_, cluster_id: _Optional[bytes] = ..., mode: _Optional[str] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., commit_index: _Optional[int] = ..., degraded: _Optional[bool] = ..., self: _Optional[_Union[Member, _Mapping]] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., sessions: _Optional[int] = ..., holes: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ..., serving: _Optional[bool] = ..., last_index: _Optional[int] = ..., forced: _Optional[bool] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("name", "address", "role", "in_sync", "durable_index", "applied_index", "state_hash", "hash_index", "role_time")
@@ -160,7 +172,7 @@ class ConfigMember(_message.Message):
     def __init__(self, dir_id: _Optional[bytes] = ..., address: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("epoch", "log_index", "in_sync", "members", "mode", "reason", "bypassed", "removed")
+    __slots__ = ("epoch", "log_index", "in_sync", "members", "mode", "reason", "bypassed", "removed", "forced")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
     IN_SYNC_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +181,7 @@ class Config(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     BYPASSED_FIELD_NUMBER: _ClassVar[int]
     REMOVED_FIELD_NUMBER: _ClassVar[int]
+    FORCED_FIELD_NUMBER: _ClassVar[int]
     epoch: Epoch
     log_index: int
     in_sync: _containers.RepeatedScalarFieldContainer[bytes]
@@ -177,7 +190,8 @@ class Config(_message.Message):
     reason: str
     bypassed: _containers.RepeatedScalarFieldContainer[bytes]
     removed: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, epoch: _Optional[_Union[Epoch, _Mapping]] = ..., log_index: _Optional[int] = ..., in_sync: _Optional[_Iterable[bytes]] = ..., members: _Optional[_Iterable[_Union[ConfigMember, _Mapping]]] = ..., mode: _Optional[_Union[Mode, str]] = ..., reason: _Optional[str] = ..., bypassed: _Optional[_Iterable[bytes]] = ..., removed: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    forced: bool
+    def __init__(self, epoch: _Optional[_Union[Epoch, _Mapping]] = ..., log_index: _Optional[int] = ..., in_sync: _Optional[_Iterable[bytes]] = ..., members: _Optional[_Iterable[_Union[ConfigMember, _Mapping]]] = ..., mode: _Optional[_Union[Mode, str]] = ..., reason: _Optional[str] = ..., bypassed: _Optional[_Iterable[bytes]] = ..., removed: _Optional[_Iterable[bytes]] = ..., forced: _Optional[bool] = ...) -> None: ...
 
 class PrimaryHint(_message.Message):
     __slots__ = ("epoch", "dir_id", "address")
@@ -321,14 +335,16 @@ class ReplicateResponse(_message.Message):
     REJECT_REASON_SNAPSHOT: ReplicateResponse.RejectReason
     REJECT_REASON_MODE: ReplicateResponse.RejectReason
     class Welcome(_message.Message):
-        __slots__ = ("stream", "epoch", "match_index")
+        __slots__ = ("stream", "epoch", "match_index", "forced")
         STREAM_FIELD_NUMBER: _ClassVar[int]
         EPOCH_FIELD_NUMBER: _ClassVar[int]
         MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
+        FORCED_FIELD_NUMBER: _ClassVar[int]
         stream: int
         epoch: Epoch
         match_index: int
-        def __init__(self, stream: _Optional[int] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., match_index: _Optional[int] = ...) -> None: ...
+        forced: bool
+        def __init__(self, stream: _Optional[int] = ..., epoch: _Optional[_Union[Epoch, _Mapping]] = ..., match_index: _Optional[int] = ..., forced: _Optional[bool] = ...) -> None: ...
     class Reject(_message.Message):
         __slots__ = ("stream", "reason", "primary")
         STREAM_FIELD_NUMBER: _ClassVar[int]

@@ -44,6 +44,11 @@ class ReplicationStub:
                 request_serializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.ForcePromote = channel.unary_unary(
+                '/chatsvc.v1.Replication/ForcePromote',
+                request_serializer=chatsvc_dot_v1_dot_replication__pb2.ForcePromoteRequest.SerializeToString,
+                response_deserializer=chatsvc_dot_v1_dot_replication__pb2.ForcePromoteResponse.FromString,
+                _registered_method=True)
         self.Replicate = channel.stream_stream(
                 '/chatsvc.v1.Replication/Replicate',
                 request_serializer=chatsvc_dot_v1_dot_replication__pb2.ReplicateRequest.SerializeToString,
@@ -88,6 +93,17 @@ class ReplicationServicer:
         """Says what this server knows of itself and of its cluster. Every server answers, whatever its role.
 
         Codes: none of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForcePromote(self, request, context):
+        """Makes this server primary although the rules forbid it, when those it waits for will never come back. What they
+        had acknowledged without it is lost; the cluster is marked for ever.
+
+        Codes: FAILED_PRECONDITION: there is a primary, or this server has nothing to serve. UNAVAILABLE: it is stopping,
+        or a primary was found meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +173,11 @@ def add_ReplicationServicer_to_server(servicer, server):
                     request_deserializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusRequest.FromString,
                     response_serializer=chatsvc_dot_v1_dot_replication__pb2.GetStatusResponse.SerializeToString,
             ),
+            'ForcePromote': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForcePromote,
+                    request_deserializer=chatsvc_dot_v1_dot_replication__pb2.ForcePromoteRequest.FromString,
+                    response_serializer=chatsvc_dot_v1_dot_replication__pb2.ForcePromoteResponse.SerializeToString,
+            ),
             'Replicate': grpc.stream_stream_rpc_method_handler(
                     servicer.Replicate,
                     request_deserializer=chatsvc_dot_v1_dot_replication__pb2.ReplicateRequest.FromString,
@@ -220,6 +241,33 @@ class Replication:
             '/chatsvc.v1.Replication/GetStatus',
             chatsvc_dot_v1_dot_replication__pb2.GetStatusRequest.SerializeToString,
             chatsvc_dot_v1_dot_replication__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForcePromote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/chatsvc.v1.Replication/ForcePromote',
+            chatsvc_dot_v1_dot_replication__pb2.ForcePromoteRequest.SerializeToString,
+            chatsvc_dot_v1_dot_replication__pb2.ForcePromoteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,13 @@ class ReplicationStub:
 
     Codes: none of its own.
     """
+    ForcePromote: _grpc.UnaryUnaryMultiCallable[_replication_pb2.ForcePromoteRequest, _replication_pb2.ForcePromoteResponse]
+    """Makes this server primary although the rules forbid it, when those it waits for will never come back. What they
+    had acknowledged without it is lost; the cluster is marked for ever.
+
+    Codes: FAILED_PRECONDITION: there is a primary, or this server has nothing to serve. UNAVAILABLE: it is stopping,
+    or a primary was found meanwhile.
+    """
     Replicate: _grpc.StreamStreamMultiCallable[_replication_pb2.ReplicateRequest, _replication_pb2.ReplicateResponse]
     """Carries the log from a primary to one follower, who dials. Up: first a Hello, then Acks. Down: a Welcome, then
     Appends; or a Reject. The server ends the stream after a Reject and after a StepDown, with OK.
@@ -90,6 +97,13 @@ class ReplicationAsyncStub(ReplicationStub):
     """Says what this server knows of itself and of its cluster. Every server answers, whatever its role.
 
     Codes: none of its own.
+    """
+    ForcePromote: _aio.UnaryUnaryMultiCallable[_replication_pb2.ForcePromoteRequest, _replication_pb2.ForcePromoteResponse]  # type: ignore[assignment]
+    """Makes this server primary although the rules forbid it, when those it waits for will never come back. What they
+    had acknowledged without it is lost; the cluster is marked for ever.
+
+    Codes: FAILED_PRECONDITION: there is a primary, or this server has nothing to serve. UNAVAILABLE: it is stopping,
+    or a primary was found meanwhile.
     """
     Replicate: _aio.StreamStreamMultiCallable[_replication_pb2.ReplicateRequest, _replication_pb2.ReplicateResponse]  # type: ignore[assignment]
     """Carries the log from a primary to one follower, who dials. Up: first a Hello, then Acks. Down: a Welcome, then
@@ -141,6 +155,19 @@ class ReplicationServicer(metaclass=_abc_1.ABCMeta):
         """Says what this server knows of itself and of its cluster. Every server answers, whatever its role.
 
         Codes: none of its own.
+        """
+
+    @_abc_1.abstractmethod
+    def ForcePromote(
+        self,
+        request: _replication_pb2.ForcePromoteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_replication_pb2.ForcePromoteResponse, _abc.Awaitable[_replication_pb2.ForcePromoteResponse]]:
+        """Makes this server primary although the rules forbid it, when those it waits for will never come back. What they
+        had acknowledged without it is lost; the cluster is marked for ever.
+
+        Codes: FAILED_PRECONDITION: there is a primary, or this server has nothing to serve. UNAVAILABLE: it is stopping,
+        or a primary was found meanwhile.
         """
 
     @_abc_1.abstractmethod

@@ -11,7 +11,7 @@ LOAD = Load("saturate", seconds=0.3, warm_up_s=0.1, window=4, pairs=3)
 
 
 def test_both_servers_are_compared_under_the_same_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures = compare([LOAD], rounds=1, directory=tmp_path)
+    figures = compare([LOAD], rounds=1, directory=tmp_path, backups=0)
     results = figures[0]["W=4"]
     assert list(results) == ["prototype", "chatsvc"]
     for result in results.values():

@@ -229,7 +229,8 @@ def free_port() -> int:
 SERVE = """
 import pathlib, sys
 from chatsvc.server import ServerSettings, run
-run(ServerSettings(data_dir=pathlib.Path(sys.argv[1]), listen=sys.argv[2]), lambda it: print(it.address, flush=True))
+settings = ServerSettings(data_dir=pathlib.Path(sys.argv[1]), listen=sys.argv[2])
+run(settings, lambda server, condition: print(server.address, flush=True))
 """
 
 
@@ -245,8 +246,11 @@ class ServerProcess:
         command = [sys.executable, "-c", SERVE, str(self._data_dir), self.address]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
-        self.address = self._process.stdout.readline().strip()
-        assert self.address, "the server has not started"
+        address = self._process.stdout.readline().strip()
+        if not address:
+            self.kill()
+            raise AssertionError("the server has not started")
+        self.address = address
 
     def kill(self) -> None:
         """kill -9."""

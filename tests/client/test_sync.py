@@ -10,8 +10,19 @@ from typing import Any
 import pytest
 
 import chatsvc.client
-from chatsvc.client import Client, ClientClosed, ConnectError, LoggedOut, LogoutReason, Message, State, Timing
+from chatsvc.client import (
+    Client,
+    ClientClosed,
+    ConnectError,
+    LoggedOut,
+    LogoutReason,
+    Message,
+    QueueFull,
+    State,
+    Timing,
+)
 from chatsvc.client.background import Background
+from chatsvc.client.outbox import QUEUE_MAX
 from chatsvc.domain.errors import InvalidText, UnknownRecipient
 
 DEADLINE_S = 10.0
@@ -206,3 +217,16 @@ def test_the_background_loop_lives_as_long_as_somebody_holds_it() -> None:
     with Background.hold() as third:
         assert third is not first
         assert third.run(answer(), timeout_s=DEADLINE_S) == 42
+
+
+def test_a_thread_that_sends_as_fast_as_it_can_is_held_back_and_loses_nothing(server_process: Any) -> None:
+    count = 3 * QUEUE_MAX
+    with Client.connect("bob", [server_process.address], receive=False) as client:
+        answers = []
+        for number in range(count):
+            try:
+                answers.append(client.send_nowait("bob", str(number)))
+            except QueueFull:
+                client.room()
+                answers.append(client.send_nowait("bob", str(number)))
+        assert [answer.result(3 * DEADLINE_S).op_seq for answer in answers] == list(range(1, count + 1))

@@ -64,10 +64,11 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start the process; the same command line serves every start."""
+    def start(self, arguments: list[str] | None = None) -> None:
+        """Start the process, by default with the same command line as always."""
         assert not self.is_running
-        command = [sys.executable, "-m", "chatsvc", "serve", *self._arguments, "--log-level", "info"]
+        arguments = arguments or self._arguments
+        command = [sys.executable, "-m", "chatsvc", "serve", *arguments, "--log-level", "info"]
         command += ["--listen", self.address, "--name", self.name, "--data-dir", str(self.data_dir)]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -131,13 +132,16 @@ class Cluster:
             server.start()
         await self.all_in_sync()
 
+    def channel(self, name: str) -> aio.Channel:
+        """A connection to a server, the same at every call."""
+        if name not in self._channels:
+            self._channels[name] = aio.insecure_channel(self.servers[name].address, options=_CHANNEL_OPTIONS)
+        return self._channels[name]
+
     async def status(self, name: str) -> pb.GetStatusResponse | None:
         """What a server says of itself; None if it does not answer at once."""
-        server = self.servers[name]
-        if name not in self._channels:
-            self._channels[name] = aio.insecure_channel(server.address, options=_CHANNEL_OPTIONS)
         try:
-            answer: pb.GetStatusResponse = await ReplicationStub(self._channels[name]).GetStatus(
+            answer: pb.GetStatusResponse = await ReplicationStub(self.channel(name)).GetStatus(
                 pb.GetStatusRequest(), timeout=0.3
             )
         except aio.AioRpcError:

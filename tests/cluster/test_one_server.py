@@ -82,11 +82,13 @@ async def test_senders_killed_in_mid_sending_leave_no_message_twice(tmp_path: Pa
                 json.loads(await asyncio.to_thread(process.stdout.readline)) for _ in range(dice.randint(1, 50))
             ]
             process.send_signal(signal.SIGKILL)
-            rest, _ = await asyncio.to_thread(process.communicate)
+            rest = await asyncio.to_thread(process.stdout.read)
+            process.stdin.close()
+            process.stdout.close()
+            process.wait()
             answered += [json.loads(line) for line in rest.splitlines(keepends=True) if line.endswith(b"\n")]
             acknowledged += [f"{first + place}" for place in range(len(answered))]
         history = [message.text for message in await asking.history("alice", "alice", limit=written)]
-        await asking.close()
         assert len(history) == len(set(history)), "doubled"
         assert set(acknowledged) <= set(history), "lost"
         assert history == sorted(history, key=int), "reordered"

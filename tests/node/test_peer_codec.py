@@ -80,7 +80,15 @@ def _configs(draw: st.DrawFn) -> Config:
     in_sync = draw(st.lists(st.sampled_from([member.dir_id for member in of]), min_size=1, max_size=3))
     mode, reason = draw(st.sampled_from(Mode)), draw(labels)
     return Config(
-        draw(reigns), draw(indexes), tuple(in_sync), tuple(of), mode, reason, draw(some(ids)), draw(some(ids))
+        draw(reigns),
+        draw(indexes),
+        tuple(in_sync),
+        tuple(of),
+        mode,
+        reason,
+        draw(some(ids)),
+        draw(some(ids)),
+        draw(st.booleans()),
     )
 
 
@@ -115,7 +123,7 @@ ups = st.one_of(
 )
 downs = st.one_of(
     _appends(),
-    st.builds(Welcome, numbers, reigns, numbers),
+    st.builds(Welcome, numbers, reigns, numbers, st.booleans()),
     st.builds(Reject, numbers, st.sampled_from(RejectReason), st.none() | hints),
     st.builds(StepDown, numbers, reigns),
 )

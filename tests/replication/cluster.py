@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Any
 
+import msgspec
+
 from chatsvc.replication.entries import Entry, EntryKind
 from chatsvc.replication.envelopes import ON_STREAM, Envelope
 from chatsvc.replication.events import (
@@ -15,6 +17,7 @@ from chatsvc.replication.events import (
     Broken,
     ConfigFile,
     Event,
+    ForceResult,
     HardState,
     Note,
     Probe,
@@ -98,6 +101,7 @@ class Server:
         self.applied: list[Entry] = []
         self.results: list[ProposalResult] = []
         self.barriers: list[BarrierResult] = []
+        self.forced: list[ForceResult] = []
         self.notes: list[tuple[int, Note]] = []
         self.stuck_saves: list[Save] = []
 
@@ -141,6 +145,7 @@ class Cluster:
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._token = 0
+        self.tail_at_start: int | None = None  # entries of its log that a server has in memory when it starts
         self.committed: list[Entry] = []  # what any replica has released, by index
 
     def __getitem__(self, name: str) -> Server:
@@ -187,14 +192,21 @@ class Cluster:
         server.stuck_disk, server.stuck_saves = False, []
         server.inbox = []
         join = tuple(other for other in self.servers if other != name)
-        settings = Settings(
-            timers=self.timers, join=join, isolated_promotion=self.isolated, **self.more_settings
-        )
+        settings = Settings(timers=self.timers, join=join, isolated_promotion=self.isolated, **self.more_settings)
         disk = server.disk
         server.applied = disk.entries[: disk.commit_index]
+        view = view_of(disk.entries)
+        if self.tail_at_start is not None:
+            tail = disk.entries[max(0, len(disk.entries) - self.tail_at_start) :]
+            view = msgspec.structs.replace(view, tail=tuple(tail))
         server.replica = Replica(
-            self.identity(server, disk.cluster_id), disk.hard_state(), view_of(disk.entries), settings,
-            self.random.randrange, self.now, self.rules,
+            self.identity(server, disk.cluster_id),
+            disk.hard_state(),
+            view,
+            settings,
+            self.random.randrange,
+            self.now,
+            self.rules,
         )
         self._step(server, Tick())
 
@@ -240,14 +252,22 @@ class Cluster:
         if primary is None:
             return False
         status = primary.core.status()
-        return status.serving and set(status.in_sync) == {self.servers[name].dir_id for name in names}
+        servers = [self.servers[name] for name in names]
+        if not status.serving or set(status.in_sync) != {server.dir_id for server in servers}:
+            return False
+        return all(
+            server is primary or (server.replica is not None and server.core.lease.runs(self.now)) for server in servers
+        )
 
     def primary(self) -> Server | None:
         """The serving primary of the highest epoch among the processes that run."""
         found = [
-            server for server in self.servers.values()
-            if server.replica is not None and server.replica.reign is not None
-            and server.replica.reign.serving and not server.paused
+            server
+            for server in self.servers.values()
+            if server.replica is not None
+            and server.replica.reign is not None
+            and server.replica.reign.serving
+            and not server.paused
         ]
         return max(found, key=lambda server: server.core.epoch, default=None)
 
@@ -303,6 +323,7 @@ class Cluster:
             self._read(server, replica, read)
         server.results.extend(ready.results)
         server.barriers.extend(ready.barriers)
+        server.forced.extend(ready.forced)
         server.notes.extend((self.now, note) for note in ready.notes)
         self._wake(server, replica, ready.wake_at)
 
@@ -398,8 +419,7 @@ class Cluster:
                 continue
             status = server.replica.status()
             in_sync = [
-                other.name for other in self.servers.values()
-                if status.config and other.dir_id in status.config.in_sync
+                other.name for other in self.servers.values() if status.config and other.dir_id in status.config.in_sync
             ]
             lines.append(
                 f"{server.name} {status.role} epoch={status.epoch} last={status.last_index} "
@@ -410,7 +430,8 @@ class Cluster:
 
     def log(self) -> str:
         lines = sorted(
-            (at, server.name, f"{note.kind} {note.text}") for server in self.servers.values()
+            (at, server.name, f"{note.kind} {note.text}")
+            for server in self.servers.values()
             for at, note in server.notes
         )
         return "\n".join(f"{at} {name} {text}" for at, name, text in lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chatsvc.replication.envelopes import Append, Survey, Vote, VoteReply
-from chatsvc.replication.events import NoteKind, Role
+from chatsvc.replication.events import ForcePromote, NoteKind, Role
 from tests.replication.cluster import Cluster, operations
 
 WORKLOAD = [b"one", b"two", b"three"]
@@ -94,8 +94,12 @@ def test_a_server_that_has_just_started_neither_grants_nor_stands() -> None:
     for name in "abc":
         cluster.start(name)
     assert cluster.run(5_000, lambda: cluster.primary() is not None)
-    wins = [at for server in cluster.servers.values() for at, note in server.notes
-            if note.kind is NoteKind.GRANTS and at > started]
+    wins = [
+        at
+        for server in cluster.servers.values()
+        for at, note in server.notes
+        if note.kind is NoteKind.GRANTS and at > started
+    ]
     assert wins
     assert min(wins) - started >= cluster.timers.start
 
@@ -184,3 +188,71 @@ def test_four_of_five_may_go_one_by_one() -> None:
         cluster.kill(primary.name)
         assert cluster.write(b"after", ms=3_000), cluster.log()
         cluster.run(300)
+
+
+# ---- an operator's override
+
+
+def lost_for_good() -> Cluster:
+    """a and b went on without c and are lost; c alone may not serve."""
+    cluster = formed()
+    cluster.kill("c")
+    for _ in range(5):
+        assert cluster.write(b"without c")
+        cluster.run(60)
+    cluster.kill("a", "b")
+    cluster.start("c")
+    cluster.run(3_000)
+    assert cluster["c"].core.role is Role.WAITING
+    del cluster.committed[len(cluster["c"].applied) :]  # what comes may differ from what the others had
+    return cluster
+
+
+def test_an_operator_can_force_a_server_to_serve_and_the_configs_say_so_for_ever() -> None:
+    cluster = lost_for_good()
+    before = cluster["c"].core.promised
+    cluster.event("c", ForcePromote(1))
+    cluster.run(20)
+    (result,) = cluster["c"].forced
+    assert result.epoch is not None
+    assert result.epoch > before
+    config = cluster["c"].core.log.newest_config
+    assert config is not None
+    assert config.forced
+    assert config.degraded
+    assert config.in_sync == (cluster["c"].dir_id,)
+    assert cluster.write(b"c alone")
+    cluster["b"].wipe()
+    cluster.start("b")
+    assert cluster.run(5_000, lambda: cluster.all_in_sync("bc"))
+    newest = cluster["b"].core.log.newest_config
+    assert newest is not None
+    assert newest.forced
+
+
+def test_one_that_has_committed_more_than_a_forced_primary_waits_for_its_snapshot() -> None:
+    cluster = lost_for_good()
+    for _ in range(2):
+        cluster.event("c", ForcePromote(1))
+        cluster.run(20)
+    assert cluster.write(b"c alone")
+    cluster.start("b")
+    cluster.run(3_000)
+    assert "empty its data directory" in cluster["b"].core.status().problem
+    assert cluster["b"].core.reign is None
+
+
+def test_a_forced_promotion_is_refused_where_a_primary_lives() -> None:
+    cluster = formed()
+    for name, part in (("a", "is primary"), ("b", "there is a primary at a")):
+        cluster.event(name, ForcePromote(1))
+        (result,) = cluster[name].forced
+        assert result.epoch is None
+        assert part in result.refusal
+
+
+def test_a_forced_promotion_is_refused_where_there_is_nothing_to_serve() -> None:
+    cluster = Cluster("a")
+    cluster.start("a")
+    cluster.event("a", ForcePromote(1))
+    assert cluster["a"].forced[0].refusal == "this server has nothing to serve"

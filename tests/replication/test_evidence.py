@@ -25,7 +25,7 @@ def test_the_awake_clock_adds_at_most_two_heartbeats_a_step() -> None:
 
 def test_a_refusal_begun_after_the_last_sign_of_life_counts() -> None:
     it = evidence()
-    it.heard(b"b", 1, 0)
+    it.heard(b"b", 1, "b:1", 0)
     assert it.on_refused(b"b", probe(it, 10))
     assert it.refused(b"b")
 
@@ -33,7 +33,7 @@ def test_a_refusal_begun_after_the_last_sign_of_life_counts() -> None:
 def test_a_refusal_begun_before_the_last_sign_of_life_is_void() -> None:
     it = evidence()
     early = probe(it, 10)
-    it.heard(b"b", 1, 20)
+    it.heard(b"b", 1, "b:1", 20)
     assert not it.on_refused(b"b", early)
     assert not it.refused(b"b")
 
@@ -41,7 +41,7 @@ def test_a_refusal_begun_before_the_last_sign_of_life_is_void() -> None:
 def test_a_sign_of_life_ends_a_refusal() -> None:
     it = evidence()
     it.on_refused(b"b", probe(it, 10))
-    it.heard(b"b", 1, 20)
+    it.heard(b"b", 1, "b:1", 20)
     assert not it.refused(b"b")
 
 
@@ -64,21 +64,21 @@ def test_a_late_report_of_an_older_refusal_does_not_hide_a_newer_one() -> None:
 
 def test_another_directory_at_its_address_is_a_refusal_of_a_member() -> None:
     it = evidence()
-    it.heard(b"b", 1, 0)
-    it.heard(b"x", 1, 10)
+    it.heard(b"b", 1, "b:1", 0)
+    it.heard(b"x", 1, "x:1", 10)
     it.replaced(b"b", 10)
     assert not it.refused(b"x")
-    it.heard(b"x", 1, 20)
+    it.heard(b"x", 1, "x:1", 20)
     it.replaced(b"b", 20)
     assert it.refused(b"b")
 
 
 def test_a_new_boot_is_noticed_once() -> None:
     it = evidence()
-    assert it.heard(b"b", 1, 100)
-    assert not it.heard(b"b", 1, 200)
+    assert it.heard(b"b", 1, "b:1", 100)
+    assert not it.heard(b"b", 1, "b:1", 200)
     assert it.boot_heard_at[b"b"] == 100
-    assert it.heard(b"b", 2, 300)
+    assert it.heard(b"b", 2, "b:1", 300)
     assert it.boot_heard_at[b"b"] == 300
 
 
@@ -125,6 +125,6 @@ def test_an_answer_forgets_the_probes() -> None:
 def test_memory_is_bounded_whoever_sends() -> None:
     it = evidence()
     for number in range(3 * STRANGERS_MAX):
-        it.heard(b"%d" % number, 1, number)
+        it.heard(b"%d" % number, 1, "x", number)
     assert len(it.boot_of) <= STRANGERS_MAX
     assert len(it.heard_event) <= STRANGERS_MAX

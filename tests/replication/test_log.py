@@ -94,9 +94,7 @@ def test_reading_stops_at_the_bounds_but_gives_at_least_one_entry() -> None:
 
 
 @given(st.lists(st.booleans(), max_size=12), st.lists(st.booleans(), max_size=12), st.integers(0, 12))
-def test_the_match_point_is_the_common_prefix_of_two_logs(
-    left: list[bool], right: list[bool], common: int
-) -> None:
+def test_the_match_point_is_the_common_prefix_of_two_logs(left: list[bool], right: list[bool], common: int) -> None:
     """Two logs that share a prefix and then go on in epochs of their own, each epoch with one writer."""
     prefix = [1] * common
     mine = log_of(prefix + grow(left, 2))
@@ -118,7 +116,6 @@ def test_a_shorter_log_of_the_same_epoch_matches_to_its_end() -> None:
     long, short = log_of([1, 1, 1, 1]), log_of([1, 1])
     assert long.match_index(short.epochs, short.last_index) == 2
     assert short.match_index(long.epochs, long.last_index) == 2
-
 
 
 def test_an_empty_log_matches_nothing() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from chatsvc.replication.envelopes import Envelope, Hello, Reject, RejectReason
-from chatsvc.replication.events import NoteKind, Received, Remove, Role, SaveFailed
+from chatsvc.replication.events import NoteKind, Received, Remove, Role, Save, SaveFailed, Tick
 from chatsvc.replication.identity import NO_EPOCH, NO_POSITION, Epoch, Identity
+from chatsvc.replication.replica import Replica
 from chatsvc.replication.rules import ALL
-from tests.replication.cluster import Cluster
+from tests.replication.cluster import Cluster, Server
 
 
 def formed(names: str = "abc", **keys: object) -> Cluster:
@@ -97,9 +98,12 @@ def test_a_server_is_admitted_only_after_its_address_has_answered() -> None:
     """d can dial the others, but nobody can dial d."""
     cluster = formed("abcd"[:3])
     cluster.servers["d"] = type(cluster["a"])(cluster, "d")
-    cluster._probe, probe = (  # type: ignore[method-assign, assignment]
-        lambda server, replica, wanted: None if wanted.address == "d" else probe(server, replica, wanted)
-    ), cluster._probe
+    cluster._probe, probe = (
+        (  # type: ignore[method-assign, assignment]
+            lambda server, replica, wanted: None if wanted.address == "d" else probe(server, replica, wanted)
+        ),
+        cluster._probe,
+    )
     cluster.start("d")
     cluster.run(5_000)
     assert cluster["d"].core.role is Role.LEARNER
@@ -176,10 +180,13 @@ def test_a_second_process_of_a_directory_is_turned_away_while_the_first_one_acks
     copy.disk.promised, copy.disk.commit_index = cluster["b"].disk.promised, cluster["b"].disk.commit_index
     cluster.start("d")
     cluster.run(3_000)
-    assert RejectReason.DUPLICATE in told
     assert cluster["b"].core.role is Role.BACKUP
     assert cluster["d"].core.role is Role.WAITING
-    assert "duplicate" in cluster["d"].core.status().problem
+    assert "copy of this directory" in cluster["d"].core.status().problem
+    cluster["d"].core.following.hello("a", None)
+    cluster.event("d", Tick())
+    cluster.run(20)
+    assert RejectReason.DUPLICATE in told
 
 
 def test_a_restart_is_not_taken_for_a_copy() -> None:
@@ -261,3 +268,27 @@ def test_rules_of_this_module_can_be_taken_away() -> None:
     assert cluster.write(b"without b")
     cluster.start("b")
     assert cluster.run(5_000, lambda: cluster.all_in_sync("abc"))
+
+
+def test_a_learner_grows_while_writes_never_pause() -> None:
+    """There is always something under way that it has not saved yet."""
+    cluster = formed("ab")
+    cluster.servers["c"] = type(cluster["a"])(cluster, "c")
+    cluster.start("c")
+
+    def write() -> None:
+        cluster.propose("a", b"x")
+        cluster.later(1, write)
+
+    write()
+    disk_delay(cluster, 20)
+    assert cluster.run(5_000, lambda: cluster.all_in_sync("abc")), cluster.describe()
+
+
+def disk_delay(cluster: Cluster, ms: int) -> None:
+    save = cluster._save
+
+    def slow(server: Server, replica: Replica, wanted: Save) -> None:
+        cluster.later(ms, lambda: save(server, replica, wanted) if server.replica is replica else None)
+
+    cluster._save = slow  # type: ignore[method-assign]

@@ -56,8 +56,13 @@ ABC = config("abc", 3)
 
 
 def grant(
-    *chain: Config, until: int = -1, giver: bytes | None = b"a", epoch: Epoch | None = REIGN,
-    latched: bool = False, granted: tuple[bytes, ...] = (), durable: int = 99,
+    *chain: Config,
+    until: int = -1,
+    giver: bytes | None = b"a",
+    epoch: Epoch | None = REIGN,
+    latched: bool = False,
+    granted: tuple[bytes, ...] = (),
+    durable: int = 99,
 ) -> Grant:
     return Grant(NOW + until, giver, epoch, latched, chain or (ABC,), granted, durable)
 
@@ -129,7 +134,9 @@ def test_who_is_not_in_k_is_not_eligible() -> None:
 
 def test_who_is_dropped_by_its_own_log_is_not_eligible() -> None:
     grants = {
-        b"a": grant(ABC, epoch=None), b"b": grant(ABC, config("ac", 5), epoch=None), b"c": grant(ABC, epoch=None),
+        b"a": grant(ABC, epoch=None),
+        b"b": grant(ABC, config("ac", 5), epoch=None),
+        b"c": grant(ABC, epoch=None),
     }
     assert kind(Observer(), b"b", grants) is None
     assert kind(Observer(rules=ALL.without("dropped")), b"b", grants) == "closed"
@@ -171,6 +178,15 @@ def test_a_silent_backup_is_never_passed_over() -> None:
 def test_a_lease_counts_only_with_a_config_that_has_holder_and_candidate() -> None:
     grants = {b"b": grant(ABC, config("ac", 5), until=1), b"c": grant(until=-1, epoch=None)}
     assert kind(Observer(refused={b"a"}), b"c", grants) is None
+
+
+def test_a_giver_that_was_elected_again_is_not_passed_over_by_leases_of_its_old_reign() -> None:
+    for observer in (Observer(), Observer(hanging={b"a"})):
+        grants = {b"b": grant(until=1), b"c": grant(until=1, granted=(b"a",))}
+        assert kind(observer, b"b", grants) is None
+        observer.rules = ALL.without("regiven")
+        assert kind(observer, b"b", grants) == "leased"
+    assert kind(Observer(refused={b"a"}), b"b", {b"b": grant(until=1, granted=(b"a",)), b"c": grant()}) == "leased"
 
 
 # ---- pair
@@ -222,7 +238,9 @@ def test_with_isolated_promotion_a_pair_is_late_when_the_giver_may_have_gone_on(
 
 def isolated(**changes: object) -> Observer:
     values: dict[str, object] = {
-        "isolated_after": 10_000, "suspicion": 10_000, "silent": {b"a": 10_000, b"c": 10_000},
+        "isolated_after": 10_000,
+        "suspicion": 10_000,
+        "silent": {b"a": 10_000, b"c": 10_000},
     }
     return Observer(**{**values, **changes})  # type: ignore[arg-type]
 

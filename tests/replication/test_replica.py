@@ -81,7 +81,9 @@ def test_a_grant_leaves_only_when_the_promise_is_saved() -> None:
     cluster.run(1_000)
     assert cluster.primary() is None
     promises = [
-        operation for save in cluster["c"].stuck_saves for operation in save.operations
+        operation
+        for save in cluster["c"].stuck_saves
+        for operation in save.operations
         if isinstance(operation, SavePromise)
     ]
     assert promises
@@ -274,5 +276,3 @@ def test_heartbeats_and_acks_flow_while_nothing_happens() -> None:
 def test_a_joined_directory_remembers_its_cluster() -> None:
     cluster = formed("ab")
     assert cluster["b"].disk.cluster_id == cluster["a"].disk.cluster_id
-
-

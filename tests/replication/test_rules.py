@@ -22,9 +22,7 @@ def test_an_unknown_rule_cannot_be_taken_away() -> None:
 
 def test_every_rule_is_named_in_the_protocol_and_asked_for_in_the_code() -> None:
     assert chatsvc.replication.__doc__ is not None
-    named = {
-        name for names in re.findall(r"\[([a-z, ]+)\]", chatsvc.replication.__doc__) for name in names.split(", ")
-    }
+    named = {name for names in re.findall(r"\[([a-z, ]+)\]", chatsvc.replication.__doc__) for name in names.split(", ")}
     assert set(RULES) <= named
     folder = Path(chatsvc.replication.__file__).parent
     code = "".join(path.read_text() for path in folder.glob("*.py") if path.name != "rules.py")

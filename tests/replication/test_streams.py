@@ -100,6 +100,26 @@ def test_lost_appends_are_sent_again() -> None:
     assert cluster.run(5_000, lambda: caught_up(cluster, "a", "b", "c")), cluster.describe()
 
 
+def test_one_lost_append_is_filled_without_sending_again_what_followed() -> None:
+    cluster = formed("ab")
+    lost: list[Append] = []
+
+    def drop(source: str, target: str, payload: Any) -> bool:
+        if isinstance(payload, Append) and payload.entries and not lost:
+            lost.append(payload)
+            return True
+        return False
+
+    cluster.drop = drop
+    appends = watch(cluster, Append)
+    for _ in range(10):
+        cluster.propose("a", b"x")
+        cluster.run(1)
+    assert cluster.run(1_000, lambda: caught_up(cluster, "a", "b"))
+    assert sum(len(payload.entries) for _, _, payload in appends) < 20
+    assert len(lost) == 1
+
+
 def test_a_backup_far_behind_is_served_from_disk_in_bounded_batches() -> None:
     cluster = formed(tail_entries_max=16, append_entries_max=32)
     reads: list[Read] = []
@@ -138,14 +158,35 @@ def test_a_restarted_server_releases_what_is_committed_from_disk() -> None:
     assert operations(server) == operations(cluster["a"])
 
 
+def test_a_match_point_that_is_not_in_memory_is_read_before_the_log_is_cut_there() -> None:
+    cluster = formed()
+    cluster.tail_at_start = 1
+    cluster.cut_both("ab", "ac")
+    propose_many(cluster, 5)
+    cluster.run(20)
+    cluster.kill("a")
+    assert cluster.write(b"without a", ms=3_000)
+    cluster.heal()
+    cluster.start("a")
+    assert cluster.run(5_000, lambda: cluster.all_in_sync("abc")), cluster.describe()
+    assert len(cluster["a"].disk.orphans) >= 5
+    cluster.run(200)
+    assert operations(cluster["a"]) == operations(cluster["b"])
+
+
 def test_what_is_under_way_to_a_slow_backup_is_bounded() -> None:
     cluster = formed(window_entries=8, append_entries_max=4)
     cluster["b"].stuck_disk = True
     propose_many(cluster, 50)
     cluster.run(100)
-    backlog = cluster["b"].core.log.last_index - cluster["a"].core.reign.streams.by_member[  # type: ignore[union-attr]
-        cluster["b"].dir_id
-    ].durable
+    backlog = (
+        cluster["b"].core.log.last_index
+        - cluster["a"]
+        .core.reign.streams.by_member[  # type: ignore[union-attr]
+            cluster["b"].dir_id
+        ]
+        .durable
+    )
     assert backlog <= 8 + 4
     cluster.unstick("b")
     assert cluster.run(2_000, lambda: caught_up(cluster, "a"))

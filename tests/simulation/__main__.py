@@ -3,6 +3,7 @@
 Exit status 0: no violation, nothing stuck, no batch void. `--trace` prints what happened in every run (use it
 with one seed); `--without RULE` switches a rule of the core off.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from multiprocessing import Pool
 from pathlib import Path
+from threading import Semaphore
 
 from chatsvc.replication import ALL
 from chatsvc.replication.rules import RULES
@@ -35,8 +37,9 @@ def work(job: Job) -> tuple[str, int, int, Totals]:
     return kind, first, end, totals
 
 
-def jobs_for(ledger: Ledger, kinds: list[str], first: int, end: int, without: tuple[str, ...], trace: bool,
-             servers: int | None) -> Iterator[Job]:
+def jobs_for(
+    ledger: Ledger, kinds: list[str], first: int, end: int, without: tuple[str, ...], trace: bool, servers: int | None
+) -> Iterator[Job]:
     """Chunks of seeds that are not in the ledger, the classes in turn."""
     for start in range(first, end, CHUNK):
         for kind in kinds:
@@ -51,11 +54,17 @@ def jobs_for(ledger: Ledger, kinds: list[str], first: int, end: int, without: tu
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", default="0:20", help="A:B, half open; a single number is one seed")
-    parser.add_argument("--class", dest="kinds", action="append", choices=(*ALL_KINDS, "all", "faults", "avail"),
-                        help="may be given more than once; default all")
+    parser.add_argument(
+        "--class",
+        dest="kinds",
+        action="append",
+        choices=(*ALL_KINDS, "all", "faults", "avail"),
+        help="may be given more than once; default all",
+    )
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--ledger", type=Path, help="JSON file to continue; without it nothing is kept")
     parser.add_argument("--servers", type=int, help="instead of what the seed says")
@@ -65,23 +74,39 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, help="begin no new chunk after that time")
     options = parser.parse_args(arguments)
     first, _, end = options.seeds.partition(":")
-    kinds = [kind for kind in ALL_KINDS
-             if not options.kinds or kind in options.kinds or "all" in options.kinds
-             or ("avail" in options.kinds and kind.startswith("avail"))
-             or ("faults" in options.kinds and not kind.startswith("avail"))]
+    kinds = [
+        kind
+        for kind in ALL_KINDS
+        if not options.kinds
+        or kind in options.kinds
+        or "all" in options.kinds
+        or ("avail" in options.kinds and kind.startswith("avail"))
+        or ("faults" in options.kinds and not kind.startswith("avail"))
+    ]
     ledger = Ledger(options.ledger)
     began, steps, failures = time.monotonic(), 0, 0
-    jobs = jobs_for(ledger, kinds, int(first), int(end) if end else int(first) + 1, tuple(options.without),
-                    options.trace, options.servers)
+    jobs = jobs_for(
+        ledger,
+        kinds,
+        int(first),
+        int(end) if end else int(first) + 1,
+        tuple(options.without),
+        options.trace,
+        options.servers,
+    )
+
+    ahead = Semaphore(2 * options.jobs)  # the pool would take all jobs at once
 
     def in_time() -> Iterator[Job]:
         for job in jobs:
+            ahead.acquire()
             if options.seconds and time.monotonic() - began > options.seconds:
                 return
             yield job
 
     def record(kind: str, start: int, stop: int, totals: Totals) -> bool:
         nonlocal steps, failures
+        ahead.release()
         steps += totals.steps
         for seed, text in totals.failures:
             failures += 1
@@ -95,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         with Pool(options.jobs) as pool:
             for result in pool.imap_unordered(work, in_time()):
                 if record(*result):
+                    pool.terminate()
                     break
     else:
         for job in in_time():
@@ -114,16 +140,20 @@ def report(ledger: Ledger, kinds: list[str], steps: int, seconds: float) -> int:
         void = totals.void(kind)
         bad += len(totals.failures) + len(void)
         sums = totals.sums
-        print(f"{kind:18} {totals.seeds:6} seeds {totals.steps:10} steps {sums['acknowledged']:8} acked "
-              f"{sums['promotions']:7} promotions {sums['kills']:6} kills ({sums['double kills']} double) "
-              f"{sums['pauses']:6} pauses {sums['cuts']:6} cuts  worst gap {totals.worst_gap_s:.1f} s, recovery "
-              f"{totals.worst_recovery_s:.1f} s  blocked {len(totals.blocked)}  failed {len(totals.failures)}")
+        print(
+            f"{kind:18} {totals.seeds:6} seeds {totals.steps:10} steps {sums['acknowledged']:8} acked "
+            f"{sums['promotions']:7} promotions {sums['kills']:6} kills ({sums['double kills']} double) "
+            f"{sums['pauses']:6} pauses {sums['cuts']:6} cuts  worst gap {totals.worst_gap_s:.1f} s, recovery "
+            f"{totals.worst_recovery_s:.1f} s  blocked {len(totals.blocked)}  failed {len(totals.failures)}"
+        )
         for text in void:
             print(f"VOID {kind}: {text}")
-    print(f"{total.seeds} seeds, {total.steps} steps, {total.simulated_s / 3600:.1f} simulated hours, "
-          f"{total.sums['acknowledged']} acknowledged, {total.sums['promotions']} promotions, "
-          f"{total.sums['double kills']} double kills, {len(total.failures)} failed; "
-          f"this run: {steps} steps, {steps / max(seconds, 0.001):.0f} steps/s")
+    print(
+        f"{total.seeds} seeds, {total.steps} steps, {total.simulated_s / 3600:.1f} simulated hours, "
+        f"{total.sums['acknowledged']} acknowledged, {total.sums['promotions']} promotions, "
+        f"{total.sums['double kills']} double kills, {len(total.blocked)} blocked, {len(total.failures)} failed; "
+        f"this run: {steps} steps, {steps / max(seconds, 0.001):.0f} steps/s"
+    )
     return 1 if bad else 0
 
 

@@ -3,6 +3,7 @@
 Time jumps from one planned act to the next; nothing costs anything while it waits. All times are integers
 of microseconds since the start of the run, so that a run repeats exactly on every machine.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -8,6 +8,7 @@ Two kills are aimed systematically, not by chance: the seed counts through every
 every distance of `DISTANCES` between the kills, and every step of the run at which the first of them can
 fall.
 """
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -28,12 +29,27 @@ MODES = {
 }
 MAY_BLOCK = {
     "hang": "the survivor's lease, or that of its successor, may have run out while the victim hung: a silent server "
-            "cannot be told from one that goes on elsewhere",
+    "cannot be told from one that goes on elsewhere",
     "stall": "a survivor that stalled may have been dropped meanwhile, and nobody is left to tell it otherwise",
 }
-DISTANCES = ("0 steps", "1 steps", "2 steps", "3 steps", "5 steps", "8 steps", "13 steps", "40 ms", "100 ms", "250 ms",
-             "500 ms", "900 ms", "1500 ms", "3000 ms", "5500 ms")
-BOUND = 20 * SECOND              # after the last kill the survivor acknowledges within that
+DISTANCES = (
+    "0 steps",
+    "1 steps",
+    "2 steps",
+    "3 steps",
+    "5 steps",
+    "8 steps",
+    "13 steps",
+    "40 ms",
+    "100 ms",
+    "250 ms",
+    "500 ms",
+    "900 ms",
+    "1500 ms",
+    "3000 ms",
+    "5500 ms",
+)
+BOUND = 20 * SECOND  # after the last kill the survivor acknowledges within that
 
 
 class Plan:
@@ -42,7 +58,7 @@ class Plan:
     def __init__(self, cluster: Cluster, mode: str, seed: int):
         self.cluster, self.mode, self.random = cluster, mode, cluster.randoms["faults"]
         self.survivor: Server | None = None
-        self.done_at: int | None = None           # when the last fault has happened
+        self.done_at: int | None = None  # when the last fault has happened
         getattr(self, f"_{mode}")(seed)
 
     # ---- modes
@@ -83,8 +99,13 @@ class Plan:
 
     def _hang(self, seed: int) -> None:
         first, second = self.random.sample(self.cluster.servers, 2)
-        self._two(first, second, self.random.randrange(200), self.random.choice(DISTANCES),
-                  hang=self.random.randint(200, 4_500) * MS)
+        self._two(
+            first,
+            second,
+            self.random.randrange(200),
+            self.random.choice(DISTANCES),
+            hang=self.random.randint(200, 4_500) * MS,
+        )
 
     def _stall(self, seed: int) -> None:
         first, second = self.random.sample(self.cluster.servers, 2)
@@ -144,6 +165,6 @@ class Plan:
 
         def kill() -> None:
             cluster.crash(primary)
-            self.done_at = cluster.agenda.now + lasts         # served at the latest after the cut
+            self.done_at = cluster.agenda.now + lasts  # served at the latest after the cut
 
         cluster.agenda.after(self.random.randint(0, 500) * MS, kill)

@@ -3,6 +3,7 @@
 Numbers I1 to I16 are those of docs/replication.md, "Invariants". A broken one raises `Violation`, which ends
 the run. The judge looks into disks and memories that no server could see; it takes no part in anything.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -18,17 +19,17 @@ class Judge:
 
     def __init__(self, stats: Counter[str]) -> None:
         self.stats = stats
-        self.committed: list[Any] = [None]        # by log index from 1: identity of the entry committed there
-        self.effects: list[int] = [0]             # by log index: digest of the state after it
-        self.written: dict[tuple[Any, int], Any] = {}       # (epoch, index) -> chain hash
-        self.primaries: dict[Any, tuple[str, Any]] = {}     # epoch -> (server, boot)
-        self.top_epoch: Any = None                # highest epoch that committed anything
-        self.applied: dict[tuple[int, int], int] = {}       # (client, number) -> result
-        self.heads: dict[int, int] = {}           # client -> last number applied
-        self.issued: dict[int, int] = {}          # client -> last number ever sent
-        self.answered_index = 0                   # highest log index of an operation that a client has answered
-        self.index_of: dict[tuple[int, int], int] = {}      # (client, number) -> log index
-        self.note = lambda *what: None            # the run's trace
+        self.committed: list[Any] = [None]  # by log index from 1: identity of the entry committed there
+        self.effects: list[int] = [0]  # by log index: digest of the state after it
+        self.written: dict[tuple[Any, int], Any] = {}  # (epoch, index) -> chain hash
+        self.primaries: dict[Any, tuple[str, Any]] = {}  # epoch -> (server, boot)
+        self.top_epoch: Any = None  # highest epoch that committed anything
+        self.applied: dict[tuple[int, int], int] = {}  # (client, number) -> result
+        self.heads: dict[int, int] = {}  # client -> last number applied
+        self.issued: dict[int, int] = {}  # client -> last number ever sent
+        self.answered_index = 0  # highest log index of an operation that a client has answered
+        self.index_of: dict[tuple[int, int], int] = {}  # (client, number) -> log index
+        self.note = lambda *what: None  # the run's trace
 
     def violation(self, kind: str, *what: Any) -> None:
         self.note("VIOLATION", kind, *what)
@@ -66,8 +67,7 @@ class Judge:
             self.violation("two entries of one epoch and index (I4)", server, epoch, index)
 
     def released(self, server: str, index: int, identity: Any, outcomes: list[Any] | None, digest: int) -> None:
-        """A server applies a committed entry: the same as everybody at that index, to the same effect (I11).
-        """
+        """A server applies a committed entry: the same as everybody at that index, to the same effect (I11)."""
         committed = self.committed
         if index < len(committed):
             if committed[index] != identity:
@@ -91,7 +91,7 @@ class Judge:
 
     def _first_applied(self, client: int, number: int, result: int, index: int) -> None:
         if (client, number) in self.applied:
-            self.stats["entries doubled"] += 1          # in the log twice, applied once
+            self.stats["entries doubled"] += 1  # in the log twice, applied once
             if self.applied[client, number] != result:
                 self.violation("operation applied twice (I8)", client, number)
             return

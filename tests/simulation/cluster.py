@@ -3,6 +3,7 @@
 The same seed, parameters and rules repeat a run exactly: every source of chance is drawn from the seed, each
 part of the simulation has its own, and nothing depends on the order of a set.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -15,6 +16,7 @@ from chatsvc.replication.configs import Config, decode_config
 from chatsvc.replication.entries import Entry, EntryKind
 from chatsvc.replication.events import EpochSeen, Leave, Remove
 from chatsvc.replication.founding import found
+from chatsvc.replication.identity import Epoch
 from tests.simulation.agenda import MS, SECOND, Agenda
 from tests.simulation.checkers import Judge
 from tests.simulation.directory import Directory
@@ -48,7 +50,7 @@ class Cluster:
         self.servers = [Server(self, slot) for slot in range(parameters.servers)]
         self.addresses = [server.address for server in self.servers]
         self.clients = [Client(number, self, number % parameters.accounts) for number in range(parameters.clients)]
-        self.last_commit = 0                   # when somebody last committed something new
+        self.last_commit = 0  # when somebody last committed something new
         self.worst_gap = 0
         self.newest_committed: Config | None = None
 
@@ -101,7 +103,7 @@ class Cluster:
 
     def boot(self) -> None:
         """The first server founds a cluster, the others join; returns when all founders are in sync."""
-        founders = self.servers[:self.parameters.founders]
+        founders = self.servers[: self.parameters.founders]
         founders[0].process = Process(founders[0], founder=True)
         for client in self.clients:
             client.start()
@@ -115,6 +117,9 @@ class Cluster:
         primaries = self.primaries()
         if len(primaries) != 1:
             return False
+        reign = primaries[0].process.replica.reign
+        if len(reign.lease_holders) != len(core) - 1:  # the usual case, told without a status
+            return False
         status = primaries[0].process.replica.status()
         if set(status.in_sync) != {server.directory.dir_id for server in core}:
             return False
@@ -127,8 +132,13 @@ class Cluster:
 
     def primaries(self) -> list[Server]:
         """Those that serve, or believe it."""
-        return [server for server in self.servers if server.process is not None
-                and server.process.replica.reign is not None and server.process.replica.reign.serving]
+        return [
+            server
+            for server in self.servers
+            if server.process is not None
+            and server.process.replica.reign is not None
+            and server.process.replica.reign.serving
+        ]
 
     def later_configs(self) -> list[Config]:
         """The newest committed CONFIG and every later one in any log, on disk or in memory."""
@@ -166,8 +176,7 @@ class Cluster:
             self.judge.promoted(process.address, process.identity.boot, reign.epoch, process.log)
 
     def committed(self, process: Process, entries: list[Entry]) -> None:
-        """A primary releases entries: nobody may have committed in a higher epoch, and each is on every disk.
-        """
+        """A primary releases entries: nobody may have committed in a higher epoch, and each is on every disk."""
         judge = self.judge
         judge.commits(process.address, process.replica.reign.epoch)
         now = self.agenda.now
@@ -181,19 +190,22 @@ class Cluster:
     def _configs_of_turn(process: Process) -> list[Config]:
         """Every CONFIG that was the newest in the log at some step of the present turn."""
         seen = process.seen_config
-        later = [config for config in process.replica.log.configs
-                 if seen is None or config.position > seen.position]
+        later = [config for config in process.replica.log.configs if seen is None or config.position > seen.position]
         return [*later[::-1], *([seen] if seen is not None else [])]
 
     def _on_every_disk(self, process: Process, entry: Entry) -> None:
-        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's log.
+        """I12: what is committed is on the disk of everybody in sync in the newest CONFIG of the primary's
+        log.
 
         A CONFIG that was appended in this very turn may have come after the commit: then one before counts.
         """
         lacking: list[str] = []
         for config in self._configs_of_turn(process):
-            lacking = [self.directories[dir_id].owner for dir_id in config.in_sync
-                       if not self._holds(self.directories[dir_id], entry)]
+            lacking = [
+                self.directories[dir_id].owner
+                for dir_id in config.in_sync
+                if not self._holds(self.directories[dir_id], entry)
+            ]
             if not lacking:
                 return
         self.judge.violation("committed without a server in sync (I12)", process.address, lacking, entry.index)
@@ -208,10 +220,15 @@ class Cluster:
         in_sync = {dir_id for config in self._configs_of_turn(process) for dir_id in config.in_sync}
         for server in self.servers:
             other = server.process
-            if (other is not None and other is not process and server.directory.dir_id not in in_sync
-                    and other.replica.lease.until > server.now_ms()):
-                self.judge.violation("committed without a holder of a running lease (I15)", process.address,
-                                     server.address)
+            if (
+                other is not None
+                and other is not process
+                and server.directory.dir_id not in in_sync
+                and other.replica.lease.until > server.now_ms()
+            ):
+                self.judge.violation(
+                    "committed without a holder of a running lease (I15)", process.address, server.address
+                )
 
     # ---- clients
 
@@ -291,6 +308,13 @@ class Cluster:
             self.stats["members removed"] += 1
             self.note(primaries[0].address, "is told to remove", server.address)
             process.arrive("event", Remove(server.directory.dir_id), None)
+
+    def stood_in_vain(self, server: Server, ahead: int) -> None:
+        """A dead server has stood for a higher epoch once, and died before anybody heard: only its disk knows."""
+        highest = max(each.directory.promised.counter for each in self.servers)
+        self.stats["stood in vain"] += 1
+        self.note(server.address, "has stood for epoch", highest + ahead, "in vain")
+        server.directory.promised = Epoch(highest + ahead, 0, server.directory.dir_id)
 
     def machine_off(self, server: Server, lasts: int) -> None:
         """The process dies with its machine: nobody refuses there until it is back."""

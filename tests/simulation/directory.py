@@ -1,4 +1,5 @@
 """A simulated data directory: what survives a crash of the process, and how it is read back at a start."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -29,12 +30,12 @@ class Directory:
     def __init__(self, dir_id: bytes, owner: str, judge: Judge, stats: Counter[str]):
         self.dir_id, self.owner, self.judge, self.stats = dir_id, owner, judge, stats
         self.cluster_id = NO_CLUSTER
-        self.starts = 0                          # of processes on this directory
+        self.starts = 0  # of processes on this directory
         self.promised = NO_EPOCH
         self.commit_index = 0
         self.config_file: ConfigFile | None = None
         self.entries: list[Entry] = []
-        self.orphans: dict[object, Entry] = {}   # by position: what truncations took from the log
+        self.orphans: dict[object, Entry] = {}  # by position: what truncations took from the log
 
     def carry_out(self, save: Save) -> None:
         for operation in save.operations:
@@ -78,7 +79,7 @@ class Directory:
 
     def lose(self, count: int) -> None:
         """The last entries are gone, and what would tell of them."""
-        del self.entries[len(self.entries) - count:]
+        del self.entries[len(self.entries) - count :]
         self.commit_index = min(self.commit_index, len(self.entries))
         self.config_file = None
 
@@ -113,5 +114,5 @@ class Directory:
             last_chain=entries[-1].chain if entries else NO_CHAIN,
             epochs=tuple(epochs),
             configs=self.configs(),
-            tail=tuple(entries[len(entries) - min(tail, len(entries)):]),
+            tail=tuple(entries[len(entries) - min(tail, len(entries)) :]),
         )

@@ -4,6 +4,7 @@ A writer takes everything that was handed to it while it was busy as one group, 
 commit does. The group is done as a whole after its write time. A crash loses what was not begun; of the group
 being written chance decides whether it is on the disk, for nobody had been told.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -20,19 +21,26 @@ class Disk:
     failed.
     """
 
-    def __init__(self, agenda: Agenda, random: Random, parameters: Parameters, stats: Counter[str],
-                 carry_out: Callable[[Any], None], tell: Callable[[str, Any], None]):
+    def __init__(
+        self,
+        agenda: Agenda,
+        random: Random,
+        parameters: Parameters,
+        stats: Counter[str],
+        carry_out: Callable[[Any], None],
+        tell: Callable[[str, Any], None],
+    ):
         self.agenda, self.random, self.parameters, self.stats = agenda, random, parameters, stats
         self.carry_out, self.tell = carry_out, tell
         self.queued: list[Any] = []
         self.writing: list[Any] = []
-        self.round = 0                 # counts writes and crashes; an older write's end is void
-        self.hangs_until = 0           # a stalled device: no write ends before that
+        self.round = 0  # counts writes and crashes; an older write's end is void
+        self.hangs_until = 0  # a stalled device: no write ends before that
         self.full_until = 0
-        self.fails_next = False        # the next sync ends with an I/O error
-        self.broken = False            # it has
-        self.stopped = False           # the process is paused, and its writer with it
-        self.postponed = False         # the pause caught the write before its sync
+        self.fails_next = False  # the next sync ends with an I/O error
+        self.broken = False  # it has
+        self.stopped = False  # the process is paused, and its writer with it
+        self.postponed = False  # the pause caught the write before its sync
 
     def submit(self, save: Any) -> None:
         self.queued.append(save)

@@ -9,6 +9,7 @@ Classes of runs, each with the faults of the ones before it:
 - `isolated`: as `cut` with isolated promotion on, but no cut outlasts T_evict (longer ones may split the
   cluster: docs/guarantees.md).
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("crash", "pause", "cut", "join", "isolated")
 PAUSES_MS = (150, 450, 900, 2_000, 4_600, 5_200, 8_000, 12_000)
+OFF_MS = (400, 2_000, 6_000, 14_000, 20_000)
 CUTS_MS = (100, 400, 900, 2_000, 4_700, 6_000, 11_000)
 
 
@@ -71,6 +73,8 @@ class Nemesis:
             server = random.choice(dead)
             if self.kind == "join" and random.random() < 0.4:
                 cluster.wipe(server)
+            if random.random() < 0.1:
+                cluster.stood_in_vain(server, random.randint(1, 3))
             cluster.restart(server)
         elif dice < 0.5:
             self._kill(self._primary_or(server, 0.5), random.random())
@@ -133,14 +137,17 @@ class Nemesis:
         cluster, random = self.cluster, self.random
         before = sum(each.process is not None for each in cluster.servers)
         cluster.crash(server)
-        if self.cuts and self.kind != "isolated" and random.random() < 0.1:
-            cluster.machine_off(server, random.choice(CUTS_MS) * MS)
+        silent = self.cuts and random.random() < (0.4 if self.kind == "isolated" else 0.1)
+        if silent:
+            cluster.machine_off(server, random.choice(OFF_MS) * MS)
         if dice < 0.35:
             others = [each for each in cluster.servers if each is not server and each.process is not None]
             if others:
                 second = random.choice(others)
                 delay = random.choice((0, 0, 1, 5, 20, 100, 300, 1000)) * MS
                 self._later(delay, cluster.crash, second)
+                if silent:
+                    self._later(delay, cluster.machine_off, second, random.choice(OFF_MS) * MS)
                 if before >= 3:
                     cluster.stats["double kills"] += 1
         elif dice < 0.40:
@@ -190,7 +197,7 @@ class Nemesis:
             ways = [(a, b) for a in names for b in names if (a in side) != (b in side)]
         lasts = min(random.choice(CUTS_MS), self.cut_max_ms) * MS + random.randint(0, 200 * MS)
         self._cut_ways(ways, lasts)
-        if random.random() < 0.15:                          # flapping
+        if random.random() < 0.15:  # flapping
             for again in range(1, random.randint(2, 5)):
                 self._later(again * (lasts + random.randint(10, 500) * MS), self._cut_ways, ways, lasts)
 

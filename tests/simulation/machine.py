@@ -6,6 +6,7 @@ dense inbox, sessions that replace each other, and exactly-once operations named
 A command is a tuple. `("open", account, client)` logs the client in to the account; `("send", account,
 client, number, incarnation)` puts one line in the account's inbox. One log entry holds a group of commands.
 """
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -14,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 Command = tuple[object, ...]
-RESULTS_KEPT = 64            # results of the last operations of a client, for its retries
+RESULTS_KEPT = 64  # results of the last operations of a client, for its retries
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[tuple[object, ...], ...])
@@ -37,11 +38,11 @@ class Client:
     __slots__ = ("head", "results")
 
     def __init__(self) -> None:
-        self.head = 0                        # number of its last applied operation
-        self.results: dict[int, int] = {}    # number -> result, the last RESULTS_KEPT ones
+        self.head = 0  # number of its last applied operation
+        self.results: dict[int, int] = {}  # number -> result, the last RESULTS_KEPT ones
 
 
-REPLACED = -1                # result of an operation whose session was replaced
+REPLACED = -1  # result of an operation whose session was replaced
 
 
 class Machine:
@@ -50,12 +51,12 @@ class Machine:
     __slots__ = ("accounts", "applied", "clients", "digest", "inboxes", "stamp")
 
     def __init__(self) -> None:
-        self.applied = 0                                      # log index
-        self.digest = 0                                       # of everything applied, results included
+        self.applied = 0  # log index
+        self.digest = 0  # of everything applied, results included
         self.stamp = 0
         self.clients: dict[int, Client] = {}
-        self.accounts: dict[int, tuple[int, int]] = {}        # account -> (incarnation, client in session)
-        self.inboxes: dict[int, int] = {}                     # account -> last inbox sequence
+        self.accounts: dict[int, tuple[int, int]] = {}  # account -> (incarnation, client in session)
+        self.inboxes: dict[int, int] = {}  # account -> last inbox sequence
 
     def apply(self, index: int, payload: bytes) -> list[tuple[Command, int]]:
         """Apply one entry; returns each command with its result, in order.
@@ -99,7 +100,7 @@ class Machine:
             client = self.clients[name] = Client()
         if number <= client.head:
             return client.results.get(number, 0)
-        assert number == client.head + 1, f"operations of a client are applied without a gap: {command}, head {client.head}"
+        assert number == client.head + 1, f"a gap before operation {command}, last one {client.head}"
         client.head = number
         if incarnation < self.accounts.get(account, (0, 0))[0]:
             result = REPLACED

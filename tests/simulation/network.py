@@ -15,6 +15,7 @@ Buffers are bounded: what does not fit for a call is lost, a link that cannot ta
 
 Cuts are per direction: (source, target) -> the time at which the cut ends.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -31,7 +32,7 @@ class Process(Protocol):
     address: str
     alive: bool
     paused: bool
-    waiting: int                 # how much waits in its kernel's buffers
+    waiting: int  # how much waits in its kernel's buffers
 
     def arrive(self, kind: str, first: Any, second: Any) -> None: ...
 
@@ -47,10 +48,10 @@ class Link:
         self.number = number
         self.processes = (dialler, acceptor)
         self.ends: list[Process | None] = [dialler, acceptor]
-        self.arrival = [0, 0]                     # per receiving end: when the last envelope sent arrives
-        self.held: list[list[Any]] = [[], []]     # per receiving end: what a cut holds back
-        self.lost = False                         # a machine of it is off: what is under way comes no more
-        self.under_way = [0, 0]                   # per receiving end: how much was sent and has not arrived
+        self.arrival = [0, 0]  # per receiving end: when the last envelope sent arrives
+        self.held: list[list[Any]] = [[], []]  # per receiving end: what a cut holds back
+        self.lost = False  # a machine of it is off: what is under way comes no more
+        self.under_way = [0, 0]  # per receiving end: how much was sent and has not arrived
 
     def __repr__(self) -> str:
         return f"link{self.number}"
@@ -59,8 +60,8 @@ class Link:
 class Network:
     def __init__(self, agenda: Agenda, random: Random, parameters: Parameters, stats: Counter[str]):
         self.agenda, self.random, self.parameters, self.stats = agenda, random, parameters, stats
-        self.processes: dict[str, Process | None] = {}      # address -> the process that listens there
-        self.machines_down: set[str] = set()                # addresses whose machine is off: no refusals
+        self.processes: dict[str, Process | None] = {}  # address -> the process that listens there
+        self.machines_down: set[str] = set()  # addresses whose machine is off: no refusals
         self.cuts: dict[tuple[str, str], int] = {}
         self.links = 0
         self.loss = parameters.loss
@@ -152,7 +153,7 @@ class Network:
             return
         arrival = self.agenda.now + self._delay()
         if self.loss and self.random.random() < self.loss:
-            arrival += self.parameters.retransmission           # lost once, sent again by TCP
+            arrival += self.parameters.retransmission  # lost once, sent again by TCP
         arrival = max(arrival, link.arrival[receiving])
         link.arrival[receiving] = arrival
         link.under_way[receiving] += 1
@@ -212,8 +213,7 @@ class Network:
     # ---- probes
 
     def probe(self, source: Process, target: str, token: Any) -> None:
-        """A fresh connect. The outcome arrives as "refused", "accepted" and perhaps "dialled" at the target.
-        """
+        """A fresh connect. The outcome arrives as "refused", "accepted" and perhaps "dialled" at the target."""
         self.agenda.after(self._delay(), self._probe_arrives, source, target, token)
 
     def _probe_arrives(self, source: Process, target: str, token: Any) -> None:

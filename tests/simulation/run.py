@@ -4,6 +4,7 @@ In the liveness phase a core is healed: everybody, or only those whom the protoc
 the rest stays away. The core must then elect a primary, take back all its servers, and answer every client
 within `RECOVERY`.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -30,13 +31,13 @@ class Outcome:
 
     kind: str
     seed: int
-    violation: str = ""            # empty: none
-    blocked: bool = False          # an availability run whose survivor did not serve
-    steps: int = 0                 # of the core, all servers
+    violation: str = ""  # empty: none
+    blocked: bool = False  # an availability run whose survivor did not serve
+    steps: int = 0  # of the core, all servers
     simulated_s: float = 0.0
-    recovery_s: float = 0.0        # liveness phase: from the healing to everything answered
-    gap_s: float = 0.0             # availability: from the last fault to the next commit; else the worst gap
-    digest: int = 0                # of what happened: equal for equal runs
+    recovery_s: float = 0.0  # liveness phase: from the healing to everything answered
+    gap_s: float = 0.0  # availability: from the last fault to the next commit; else the worst gap
+    digest: int = 0  # of what happened: equal for equal runs
     stats: Counter[str] = field(default_factory=Counter)
     lines: list[tuple[float, str, str]] = field(default_factory=list)
 
@@ -45,15 +46,16 @@ ALL_KINDS = (*CLASSES, *(f"avail-{mode}" for mode in availability.MODES))
 
 
 def run(kind: str, seed: int, rules: Rules = ALL, trace: bool = False, servers: int | None = None) -> Outcome:
-    """Run one seed of a class. Never raises for what the core does: a failed assertion is a violation, too.
-    """
+    """Run one seed of a class. Never raises for what the core does: a failed assertion is a violation, too."""
     outcome = Outcome(kind, seed)
     random = Random(f"{kind}/{seed}")
     if kind in CLASSES:
         parameters = draw(random, servers)
         if kind == "join":
             parameters.founders = 1
-        parameters.isolated = kind == "isolated"
+        if kind == "isolated":
+            parameters.isolated = True
+            parameters.fault_time = random.choice((12, 24, 24)) * SECOND
     else:
         parameters = availability_parameters(random)
     cluster = Cluster(f"{kind}/{seed}", parameters, rules, trace)
@@ -69,7 +71,7 @@ def run(kind: str, seed: int, rules: Rules = ALL, trace: bool = False, servers: 
             outcome.gap_s = 0 if gap is None else gap / SECOND
     except Violation as violation:
         outcome.violation = str(violation)
-    except Exception as problem:        # the core or the simulation is broken: also a finding
+    except Exception as problem:  # the core or the simulation is broken: also a finding
         where = problem.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
@@ -78,8 +80,13 @@ def run(kind: str, seed: int, rules: Rules = ALL, trace: bool = False, servers: 
         cluster.note("judge", "".join(format_exception(problem)))
     outcome.stats, outcome.steps = cluster.stats, cluster.steps
     outcome.simulated_s = cluster.agenda.now / SECOND
-    state = (cluster.steps, cluster.agenda.now, sorted(cluster.stats.items()), cluster.judge.effects[-1],
-             outcome.violation)
+    state = (
+        cluster.steps,
+        cluster.agenda.now,
+        sorted(cluster.stats.items()),
+        cluster.judge.effects[-1],
+        outcome.violation,
+    )
     outcome.digest = crc32(repr(state).encode())
     outcome.lines = cluster.lines or []
     return outcome
@@ -113,11 +120,15 @@ def recover(cluster: Cluster, random: Random) -> int:
         cluster.judge.violation("stuck: not everybody in sync", describe(cluster))
     for client in cluster.clients:
         client.quiet = True
-    if not cluster.agenda.run(began + RECOVERY,
-                              lambda: all(client.acked == client.issued for client in cluster.clients)):
-        cluster.judge.violation("stuck: clients not answered",
-                                *(f"{client.acked} of {client.issued}" for client in cluster.clients),
-                                describe(cluster))
+        client.patience = max(client.patience, 3 * SECOND)
+    if not cluster.agenda.run(
+        began + RECOVERY, lambda: all(client.acked == client.issued for client in cluster.clients)
+    ):
+        cluster.judge.violation(
+            "stuck: clients not answered",
+            *(f"{client.acked} of {client.issued}" for client in cluster.clients),
+            describe(cluster),
+        )
     took = cluster.agenda.now - began
     if not cluster.agenda.run(began + RECOVERY, lambda: at_rest(cluster, core)):
         cluster.judge.violation("stuck: not everybody catches up", describe(cluster))
@@ -151,17 +162,17 @@ def _keep_up(cluster: Cluster, core: list[Server], random: Random) -> None:
 
 
 def survive(cluster: Cluster, mode: str, seed: int) -> int | None:
-    """An availability run; returns the time from the last fault to the next new commit, None if it blocked.
-    """
+    """An availability run; returns the time from the last fault to the next new commit, None if it blocked."""
     plan = availability.Plan(cluster, mode, seed)
-    if not cluster.agenda.run(cluster.agenda.now + 30 * SECOND,
-                              lambda: plan.done_at is not None and cluster.agenda.now >= plan.done_at):
+    if not cluster.agenda.run(
+        cluster.agenda.now + 30 * SECOND, lambda: plan.done_at is not None and cluster.agenda.now >= plan.done_at
+    ):
         cluster.judge.violation("the plan did not come to its end")
     survivor, last = plan.survivor, cluster.judge.committed
     done, before = cluster.agenda.now, len(last)
     served = cluster.agenda.run(
-        done + availability.BOUND,
-        lambda: len(last) > before and cluster.stats["acknowledged"] > 0 and (survivor in cluster.primaries() if survivor else True))
+        done + availability.BOUND, lambda: len(last) > before and (survivor is None or survivor in cluster.primaries())
+    )
     if served:
         return cluster.agenda.now - done
     cluster.note("judge", "blocked", describe(cluster))
@@ -188,6 +199,8 @@ def describe(cluster: Cluster) -> str:
             continue
         replica = server.process.replica
         status = replica.status()
-        parts.append(f"{server.address} {status.role.value} epoch {status.epoch.counter} last {status.last_index} "
-                     f"commit {status.commit_index} waits for {','.join(status.waiting_for) or 'nobody'}")
+        parts.append(
+            f"{server.address} {status.role.value} epoch {status.epoch.counter} last {status.last_index} "
+            f"commit {status.commit_index} waits for {','.join(status.waiting_for) or 'nobody'}"
+        )
     return "; ".join(parts)

@@ -4,6 +4,7 @@
 goes on accepting and buffering), may die between any two steps, and handles what has arrived one by one or
 all at once.
 """
+
 from __future__ import annotations
 
 from collections import deque
@@ -47,7 +48,7 @@ NEVER = 1 << 60
 CALLS_REMEMBERED = 256
 NOBODY: tuple[int, Any] = (0, None)
 TICK = Tick()
-AIMED = {NoteKind.CONFIG: "CONFIG", NoteKind.STANDS: "candidacy", NoteKind.GRANTS: "vote"}
+AIMED = {NoteKind.CONFIG: "CONFIG", NoteKind.STANDS: "candidacy", NoteKind.GRANTS: "vote", NoteKind.WINS: "promotion"}
 
 
 class Server:
@@ -61,12 +62,13 @@ class Server:
         self.directory = cluster.new_directory(self.address)
         self.disk = self._new_disk()
         self.process: Process | None = None
-        self.advertised = self.address               # what it tells others; the truth, but for a story
+        self.advertised = self.address  # what it tells others; the truth, but for a story
 
     def _new_disk(self) -> Disk:
         cluster = self.cluster
-        return Disk(cluster.agenda, cluster.randoms["disk"], cluster.parameters, cluster.stats,
-                    self._carry_out, self._told)
+        return Disk(
+            cluster.agenda, cluster.randoms["disk"], cluster.parameters, cluster.stats, self._carry_out, self._told
+        )
 
     def _carry_out(self, save: Save) -> None:
         self.directory.carry_out(save)
@@ -110,8 +112,8 @@ class Process:
         self.waiting = 0
         self.inbox: deque[tuple[str, Any, Any]] = deque()
         self.turn_planned = self.in_turn = False
-        self.dialled: dict[int, Link] = {}           # stream number -> link
-        self.incoming: dict[int, tuple[Link, bytes, int]] = {}     # link number -> link, follower's dir, stream
+        self.dialled: dict[int, Link] = {}  # stream number -> link
+        self.incoming: dict[int, tuple[Link, bytes, int]] = {}  # link number -> link, follower's dir, stream
         directory, random = self.directory, cluster.randoms["replica"]
         directory.starts += 1
         boot = boot_id(directory.starts, random.getrandbits(64))
@@ -120,17 +122,24 @@ class Process:
         self.identity = Identity(directory.cluster_id, directory.dir_id, boot, server.advertised, self.address)
         self.calls = 0
         self.callers: dict[int, tuple[int, Process]] = {}
-        self.log: list[Entry] = list(directory.entries)       # in memory: what is written and what will be
+        self.log: list[Entry] = list(directory.entries)  # in memory: what is written and what will be
         self.machine = Machine()
-        for entry in self.log[:directory.commit_index]:
+        for entry in self.log[: directory.commit_index]:
             self._apply(entry)
         self.front = Front(self, self.machine)
         self.front_epoch: Any = None
-        self.seen_config: Config | None = None       # newest in the log at the end of the last turn
+        self.seen_config: Config | None = None  # newest in the log at the end of the last turn
         self.proposals = 0
-        self.reads: list[int] = []                   # token of a read barrier -> what it must show
-        self.replica = Replica(self.identity, directory.hard_state(), directory.log_view(random),
-                               cluster.settings(self.address), random.randrange, server.now_ms(), cluster.rules)
+        self.reads: list[int] = []  # token of a read barrier -> what it must show
+        self.replica = Replica(
+            self.identity,
+            directory.hard_state(),
+            directory.log_view(random),
+            cluster.settings(self.address),
+            random.randrange,
+            server.now_ms(),
+            cluster.rules,
+        )
         self.alarm_at = NEVER
         cluster.network.listen(self)
         self.step(TICK)
@@ -164,7 +173,7 @@ class Process:
         while inbox and self.alive:
             kind, first, second = inbox.popleft()
             if kind == "frame":
-                if stepped:                  # clients are answered from what take_ready gave, not before
+                if stepped:  # clients are answered from what take_ready gave, not before
                     self.handle(self.replica.take_ready())
                     stepped = False
                 self.front.frame(first, *second)
@@ -245,7 +254,7 @@ class Process:
 
     def _read(self, read: Read) -> Event | None:
         entries, size = [], 0
-        for entry in self.directory.entries[read.first_index - 1:read.end_index - 1]:
+        for entry in self.directory.entries[read.first_index - 1 : read.end_index - 1]:
             size += len(entry.payload)
             if entries and size > read.bytes_max:
                 break
@@ -256,9 +265,10 @@ class Process:
 
     def handle(self, ready: Ready) -> None:
         cluster = self.cluster
-        if self.front_epoch is not None and (self.replica.reign is None
-                                             or self.replica.reign.epoch != self.front_epoch):
-            self.front_epoch = None              # no answer leaves after the end of a reign
+        if self.front_epoch is not None and (
+            self.replica.reign is None or self.replica.reign.epoch != self.front_epoch
+        ):
+            self.front_epoch = None  # no answer leaves after the end of a reign
             self.front.end()
         if ready.notes:
             for note in ready.notes:
@@ -282,8 +292,12 @@ class Process:
                 self.front.end()
                 self.front_epoch = None
         reign = self.replica.reign
-        if (reign is not None and reign.serving and self.front_epoch is None
-                and self.machine.applied == self.replica.commit_index):
+        if (
+            reign is not None
+            and reign.serving
+            and self.front_epoch is None
+            and self.machine.applied == self.replica.commit_index
+        ):
             self.front_epoch = reign.epoch
             self.front.begin()
         self.seen_config = self.replica.log.newest_config
@@ -314,7 +328,7 @@ class Process:
             if type(operation) is AppendEntries:
                 self.log.extend(operation.entries)
             elif type(operation) is TruncateTo:
-                del self.log[operation.last_index:]
+                del self.log[operation.last_index :]
         self.server.disk.submit(save)
 
     def _apply(self, entry: Entry) -> None:
@@ -346,8 +360,9 @@ class Process:
                 self.network.close(self, self.dialled.pop(stream))
             link = self.network.dial(self, envelope.address)
             if link is None:
-                self.cluster.agenda.after(self.cluster.parameters.latency_max, self.arrive, "undialled",
-                                          envelope.address, payload.stream)
+                self.cluster.agenda.after(
+                    self.cluster.parameters.latency_max, self.arrive, "undialled", envelope.address, payload.stream
+                )
                 return
             self.dialled[payload.stream] = link
         elif kind is Ack or kind is Relinquish:
@@ -372,8 +387,12 @@ class Process:
         if payload.epoch > self.directory.promised:
             self.judge.violation("a promise left before it was on disk (I6)", self.address, type(payload).__name__)
         if type(payload) is Ack and payload.durable_index > len(self.directory.entries):
-            self.judge.violation("an ack counts what is not on disk (I6)", self.address, payload.durable_index,
-                                 len(self.directory.entries))
+            self.judge.violation(
+                "an ack counts what is not on disk (I6)",
+                self.address,
+                payload.durable_index,
+                len(self.directory.entries),
+            )
 
     def _noted(self, note: Any) -> None:
         cluster = self.cluster
@@ -381,6 +400,8 @@ class Process:
         if cluster.lines is not None:
             cluster.note(self.address, note.kind.value, note.text)
         if note.kind is NoteKind.WINS:
+            kind = next((kind for kind in ("closed", "leased", "degraded") if kind in note.text), "other")
+            cluster.stats[f"promoted: {kind}"] += 1
             cluster.promoted(self)
         if note.kind in AIMED and cluster.interesting is not None:
             cluster.interesting(self.server, AIMED[note.kind])

@@ -1,4 +1,5 @@
 """The simulation itself: time, network, disk, and a judge that sees what is wrong."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -122,8 +123,19 @@ def disk(seed: int, **changes: Any) -> tuple[Agenda, Disk, list[Any], list[Any]]
     agenda = Agenda()
     durable: list[Any] = []
     told: list[Any] = []
-    return agenda, Disk(agenda, Random(seed), Parameters(**changes), Counter(), durable.append,
-                        lambda outcome, save: told.append((outcome, save))), durable, told
+    return (
+        agenda,
+        Disk(
+            agenda,
+            Random(seed),
+            Parameters(**changes),
+            Counter(),
+            durable.append,
+            lambda outcome, save: told.append((outcome, save)),
+        ),
+        durable,
+        told,
+    )
 
 
 def test_a_write_is_durable_before_anybody_is_told() -> None:
@@ -213,8 +225,10 @@ BAD_HISTORIES = {
     "invented": lambda one: one.released("a", 3, b"three", [(("send", 7, 1, 3, 1), 1)], 1),
     "applied twice with another result": lambda one: one.released("a", 3, b"3", [(("send", 7, 1, 2, 1), 1)], 1),
     "stale read": lambda one: (one.answered(1, 2, 12), one.read("a", 1, one.answered_index)),
-    "two primaries of one epoch": lambda one: (one.promoted("a", 1, 5, [_Entry(1, b"one"), _Entry(2, b"two")]),
-                                               one.promoted("b", 1, 5, [_Entry(1, b"one"), _Entry(2, b"two")])),
+    "two primaries of one epoch": lambda one: (
+        one.promoted("a", 1, 5, [_Entry(1, b"one"), _Entry(2, b"two")]),
+        one.promoted("b", 1, 5, [_Entry(1, b"one"), _Entry(2, b"two")]),
+    ),
     "winner without a committed entry": lambda one: one.promoted("b", 1, 5, [_Entry(1, b"one")]),
     "winner with another entry": lambda one: one.promoted("b", 1, 5, [_Entry(1, b"one"), _Entry(2, b"no")]),
     "commit after a higher epoch": lambda one: (one.commits("a", 5), one.commits("b", 4)),

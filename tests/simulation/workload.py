@@ -7,6 +7,7 @@ may crash and start again with what it has stored. Two clients of one account re
 A `Front` belongs to one process of a server. It takes operations only while that server is the serving
 primary, only the next one of each client, and answers when they are committed and applied.
 """
+
 from __future__ import annotations
 
 from collections import Counter
@@ -25,10 +26,10 @@ class Front:
     def __init__(self, host: ClientHost, machine: Machine):
         self.host, self.machine = host, machine
         self.serving = False
-        self.sessions: dict[int, tuple[Client, int]] = {}        # client id -> (client, its token)
+        self.sessions: dict[int, tuple[Client, int]] = {}  # client id -> (client, its token)
         self.opening: dict[tuple[int, int], tuple[Client, int]] = {}
-        self.taken: dict[int, int] = {}                          # client id -> last number put into the log
-        self.commands: list[Command] = []                        # not yet proposed
+        self.taken: dict[int, int] = {}  # client id -> last number put into the log
+        self.commands: list[Command] = []  # not yet proposed
         self.stamp = 0
 
     def begin(self) -> None:
@@ -117,12 +118,13 @@ class Client:
         self.stats: Counter[str] = cluster.stats
         self.judge: Judge = cluster.judge
         # stored
-        self.issued = 0              # number of the last operation that was stored and sent
-        self.acked = 0               # all up to this number are answered
+        self.issued = 0  # number of the last operation that was stored and sent
+        self.acked = 0  # all up to this number are answered
         # lost at a crash
         self.alive, self.quiet = True, False
+        self.patience = self.parameters.give_up
         self.tokens = 0
-        self.token = 0               # of the session asked for or held; what carries another one is void
+        self.token = 0  # of the session asked for or held; what carries another one is void
         self.target = cluster.addresses[0]
         self.open, self.incarnation, self.sent = False, 0, 0
         self.heard = 0
@@ -137,8 +139,7 @@ class Client:
         self.agenda.after(1 + int(self.random.random() * 2 * p.think), self.turn)
         if not self.alive or now < self.rests_until or (self.quiet and self.acked == self.issued):
             return
-        patience = max(p.give_up, 3_000 * MS) if self.quiet else p.give_up
-        if self.token and now - self.heard > patience and (self.acked < self.issued or not self.open):
+        if self.token and now - self.heard > self.patience and (self.acked < self.issued or not self.open):
             self.stats["client gave up"] += 1
             self.leave(self.random.choice(self.cluster.addresses))
         if not self.token:

@@ -1,4 +1,5 @@
 """`python -m tests.replication.stories [--rewrite] [NAME ...]`; without names all."""
+
 from __future__ import annotations
 
 import difflib

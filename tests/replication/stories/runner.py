@@ -2,29 +2,36 @@
 
     cluster a b c [KEY=VALUE ...]   a founds a cluster, the others join; it ends when everybody is in sync
                                     keys: seed (of all chance), founders (so many are in sync, the others
-                                    not started), heartbeat and latency (ms), append (entries in one Append),
+                                    not started), heartbeat and latency (ms), append (entries in one Append), window
+                                    (entries under way to one backup),
                                     isolated=on
     kill a [b ...]    the processes die, at once       start a [b ...]   new processes on the same directories
     pause a [b ...]   the processes stand still        resume a [b ...]  they go on
+    reset a [b ...]   what has reached their kernels and was not read is lost
     wipe a            the directory of the dead server a becomes empty
     cut a b           nothing passes between a and b   cut a>b           nothing passes from a to b
     isolate a         a is cut from all other servers  heal              all cuts end
+    mend a b          the cut between a and b ends     mend a>b          that of one direction
+    mend-disk a       its disk is well again
     hang-disk a 3s    writes of a end only then        machine-off a     a dies with its machine: it does not refuse
     machine-on a      the machine is back, and refuses until a is started
     fill-disk a 3s    a's disk is full for so long   lose a 3            dead a's disk loses its last 3 entries
     promised a 9      dead a's disk says that a once stood for epoch 9, in vain
     copy a d          dead d gets a copy of a's directory          advertise d z   d will tell a wrong address, z
+    force a           the operator makes a primary, whatever it may lack
     stop a            the process leaves, then ends   remove a            the operator sends member a away
     send 3            a client issues three operations load on|off       clients issue operations all the time
     run 2s            let time pass
     until CONDITION [within 10s]    let time pass until then; says how long it took
         a serves · a is ROLE · a suspects · in-sync a b (all of them would survive now) · answered (the client's
-        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk)
+        operations) · a holds CONFIG a b (newest in its log, in memory) · a stored CONFIG a b (on its disk) ·
+        a stored entry 7
     status            who is what, how far the logs go, who is in sync
     quietly           events are not printed from here on        aloud       they are
 
 While time passes, each event worth a line is printed with the seconds since the story began.
 """
+
 from __future__ import annotations
 
 import re
@@ -32,6 +39,7 @@ from pathlib import Path
 
 from chatsvc.replication import ALL, Rules
 from chatsvc.replication.configs import Config
+from chatsvc.replication.events import ForcePromote
 from chatsvc.replication.identity import Epoch
 from tests.simulation.agenda import MS, SECOND
 from tests.simulation.checkers import Violation
@@ -40,7 +48,7 @@ from tests.simulation.parameters import Parameters
 from tests.simulation.server import Server
 
 FOLDER = Path(__file__).parent
-HIDDEN = ("surveys",)            # events too frequent to be told
+HIDDEN = ("surveys",)  # events too frequent to be told
 LIST = re.compile(r"[\[(]([a-h](?:, [a-h])*),?[\])]")
 
 
@@ -54,7 +62,7 @@ def rewritten(text: str, rules: Rules = ALL) -> str:
     blocks = []
     for block in text.strip("\n").split("\n\n"):
         lines = block.split("\n")
-        told = lines[:lines.index("----")] if "----" in lines else lines
+        told = lines[: lines.index("----")] if "----" in lines else lines
         commands = [line for line in told if line and not line.startswith("#")]
         for command in commands:
             story.command(command)
@@ -70,7 +78,7 @@ class Story:
         self.told = 0
         self.began = 0
         self.aloud = True
-        self.over = False                       # a guarantee broke: nothing more happens
+        self.over = False  # a guarantee broke: nothing more happens
 
     def printed(self) -> list[str]:
         out, self.out = self.out, []
@@ -110,7 +118,7 @@ class Story:
     def _tell(self) -> None:
         """Print what has happened since the last time."""
         assert self.c.lines is not None
-        new, self.told = self.c.lines[self.told:], len(self.c.lines)
+        new, self.told = self.c.lines[self.told :], len(self.c.lines)
         if not self.aloud:
             return
         for when, who, what in new:
@@ -125,10 +133,21 @@ class Story:
         keys = dict(word.split("=") for word in words if "=" in word)
         latency = int(float(keys.get("latency", 1)) * MS)
         parameters = Parameters(
-            servers=len(names), founders=len(names) if "founders" not in keys else int(keys["founders"]),
-            latency_min=latency, latency_max=latency, write_min=MS, write_max=MS, clients=1, accounts=1,
-            think=20 * MS, give_up=500 * MS, heartbeat_ms=int(keys.get("heartbeat", 50)),
-            isolated="isolated" in keys, append_entries=int(keys.get("append", 512)))
+            servers=len(names),
+            founders=len(names) if "founders" not in keys else int(keys["founders"]),
+            latency_min=latency,
+            latency_max=latency,
+            write_min=MS,
+            write_max=MS,
+            clients=1,
+            accounts=1,
+            think=20 * MS,
+            give_up=500 * MS,
+            heartbeat_ms=int(keys.get("heartbeat", 50)),
+            isolated="isolated" in keys,
+            append_entries=int(keys.get("append", 512)),
+            window_entries=int(keys.get("window", 2_048)),
+        )
         self.cluster = Cluster(f"story/{keys.get('seed', 0)}", parameters, self.rules, trace=True)
         assert self.c.addresses == names, "servers are called a, b, c, …"
         for client in self.c.clients:
@@ -179,11 +198,20 @@ class Story:
                     self.c.network.cut(name, other, 10**12)
                     self.c.network.cut(other, name, 10**12)
 
+    def do_mend(self, *words: str) -> None:
+        plain = [word for word in words if ">" not in word]
+        ways = [word.split(">") for word in words if ">" in word]
+        for source, target in [*ways, *((a, b) for a in plain for b in plain)]:
+            self.c.network.cuts.pop((source, target), None)
+
     def do_heal(self) -> None:
         self.c.network.cuts.clear()
 
     def do_hang_disk(self, name: str, lasts: str) -> None:
         self.c.hang_disk(self.server(name), span(lasts))
+
+    def do_mend_disk(self, name: str) -> None:
+        self.server(name).disk.relieve()
 
     def do_machine_off(self, name: str) -> None:
         self.c.machine_off(self.server(name), 10_000 * SECOND)
@@ -214,8 +242,22 @@ class Story:
     def do_remove(self, name: str) -> None:
         self.c.remove(self.server(name))
 
+    def do_reset(self, *names: str) -> None:
+        for name in names:
+            process = self.server(name).process
+            assert process is not None
+            process.inbox.clear()
+            for link in process.links():
+                link.lost = True
+
     def do_machine_on(self, name: str) -> None:
         self.c.machine_on(self.server(name))
+
+    def do_force(self, name: str) -> None:
+        process = self.server(name).process
+        assert process is not None
+        self.c.note(name, "is told to serve, whatever it may lack")
+        process.arrive("event", ForcePromote(1), None)
 
     def do_send(self, count: str) -> None:
         self.c.clients[0].ask(int(count))
@@ -258,7 +300,9 @@ class Story:
             return server.role() == " ".join(words[2:])
         if words[1:] == ("suspects",):
             return server.process is not None and server.process.replica.status().primary is None
-        assert words[1] in ("holds", "stored") and words[2] == "CONFIG", words
+        assert words[1] in ("holds", "stored"), words
+        if words[1:3] == ("stored", "entry"):
+            return len(server.directory.entries) >= int(words[3])
         config: Config | None = None
         if words[1] == "holds" and server.process is not None:
             config = server.process.replica.log.newest_config
@@ -274,9 +318,11 @@ class Story:
                 continue
             status = server.process.replica.status()
             config = status.config
-            line = (f"{server.address} {'paused ' if server.process.paused else ''}{status.role.value:8} "
-                    f"epoch={status.epoch.counter} last={status.last_index} commit={status.commit_index} "
-                    f"in_sync={self.names(config.in_sync) if config else 'unknown'}")
+            line = (
+                f"{server.address} {'paused ' if server.process.paused else ''}{status.role.value:8} "
+                f"epoch={status.epoch.counter} last={status.last_index} commit={status.commit_index} "
+                f"in_sync={self.names(config.in_sync) if config else 'unknown'}"
+            )
             if status.waiting_for:
                 line += f" waiting for {' '.join(status.waiting_for)}"
             if status.problem:

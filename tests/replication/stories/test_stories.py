@@ -1,4 +1,5 @@
 """Every story still goes as it is written."""
+
 from __future__ import annotations
 
 from pathlib import Path
