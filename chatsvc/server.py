@@ -14,7 +14,8 @@ import msgspec
 
 from chatsvc.api.server import ApiServer
 from chatsvc.api.session import SessionSettings
-from chatsvc.node.node import Node, NodeSettings
+from chatsvc.node.node import Node
+from chatsvc.node.opening import NodeSettings
 from chatsvc.replication import Settings, Timers
 from chatsvc.storage import DataDirectory
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,13 +11,14 @@ import msgspec
 from chatsvc.domain.commands import AdvanceCursors, Command, OpenSession
 from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
-from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, ForcedInVain, MemberStatus, Subscriber
+from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, ForcedInVain, Subscriber
 from chatsvc.node.codec import decode_commands, encode_commands
 from chatsvc.node.host import Host
 from chatsvc.node.links import Links
 from chatsvc.node.machine import Machine
-from chatsvc.node.probes import identify
-from chatsvc.replication import Entry, EntryKind, Epoch, Identity, Role, Settings, boot_id
+from chatsvc.node.opening import NodeSettings, open_replica
+from chatsvc.node.report import report
+from chatsvc.replication import Entry, EntryKind, Epoch, Role
 from chatsvc.replication.events import (
     BarrierResult,
     ForcePromote,
@@ -28,9 +28,8 @@ from chatsvc.replication.events import (
     ReadBarrier,
     Ready,
 )
-from chatsvc.replication.founding import found
-from chatsvc.replication.identity import NO_CLUSTER, NONCE_BITS
-from chatsvc.storage import DataDirectory, DirectoryLocked, DirectoryUnusable, StorageThread
+from chatsvc.replication.identity import NO_CLUSTER
+from chatsvc.storage import DataDirectory, StorageThread
 
 ENTRY_COMMANDS_MAX = 4_096
 """Most commands in one log entry."""
@@ -44,29 +43,10 @@ QUEUE_COMMANDS_MAX = 16_384
 ACKNOWLEDGE_EVERY_S = 0.2
 """How long acknowledgements are gathered before they go into the log."""
 
-IDENTIFY_S = 0.5
-"""How long other servers are waited for at the start, to say who they are."""
-
 REPLAY_BYTES = 4 << 20
 """How much of the log is read at once at the start."""
 
 log = logging.getLogger(__name__)
-
-
-class NodeSettings(msgspec.Struct, frozen=True):
-    """What a node is started with.
-
-    Attributes:
-        name: label for people.
-        address: host:port for clients and servers.
-        found: whether an empty directory founds a new cluster.
-        replication: settings of the replica.
-    """
-
-    name: str
-    address: str
-    found: bool
-    replication: Settings = Settings()
 
 
 class Node:
@@ -121,32 +101,19 @@ class Node:
             StorageError: the directory can't be used; the text says why and what to do.
         """
         directory, settings = self._directory, self._settings
-        stored = await self._log_thread.run(directory.log.load)
-        starts = await self._log_thread.run(directory.log.count_start)
-        cluster_id, hard_state, view = stored.cluster_id, stored.hard_state, stored.view
-        members = view.configs[-1].members if view.configs else ()
-        former = [member.address for member in members if member.dir_id == directory.dir_id]
-        lives = await self._look_around(cluster_id, {*former, *settings.replication.join} - {settings.address})
-        boot = boot_id(starts, secrets.randbits(NONCE_BITS))
-        if not cluster_id and settings.found and not lives:
-            cluster_id = secrets.token_bytes(16)
-            identity = Identity(cluster_id, directory.dir_id, boot, settings.address, settings.name)
-            hard_state, view, save = found(identity, secrets.randbelow, settings.replication.mode)
-            await self._log_thread.run(directory.log.carry_out, save.operations)
-        identity = Identity(cluster_id or NO_CLUSTER, directory.dir_id, boot, settings.address, settings.name)
+        opened = await open_replica(directory, settings, self._log_thread)
         self._machine = machine = Machine(directory.state, self._state_thread, self._read_thread, self._fail)
         # Only what is known to be committed is applied; the rest is the replica's to find out.
-        known = max(hard_state.commit_index, machine.applied_index)
-        hard_state = msgspec.structs.replace(hard_state, commit_index=known)
+        known = max(opened.hard_state.commit_index, machine.applied_index)
         while machine.applied_index < known:
             first = machine.applied_index + 1
             for entry in await self._read_thread.run(directory.log.read, first, known + 1, REPLAY_BYTES):
                 self._apply(entry)
             await machine.room()
         self._host = Host(
-            identity,
-            hard_state,
-            view,
+            opened.identity,
+            msgspec.structs.replace(opened.hard_state, commit_index=known),
+            opened.view,
             settings.replication,
             directory.log,
             self._log_thread,
@@ -154,39 +121,6 @@ class Node:
             self._on_turn,
             self._fail,
         )
-
-    async def _look_around(self, cluster_id: bytes, addresses: set[str]) -> bool:
-        """Ask who else is at work, before this server says a word that others remember.
-
-        Args:
-            cluster_id: that this directory belongs to; empty: none yet.
-            addresses: the former one of this directory, and those to join.
-
-        Returns:
-            Whether a server of a cluster answers.
-
-        Raises:
-            DirectoryLocked: another process runs on a copy of this directory.
-            DirectoryUnusable: a server to join is of another cluster.
-        """
-        path, lives = self._directory.path, False
-        identities = await asyncio.gather(*(identify(address, IDENTIFY_S) for address in addresses))
-        for address, identity in zip(addresses, identities, strict=True):
-            if identity is None:
-                continue
-            if identity.dir_id == self._directory.dir_id:
-                raise DirectoryLocked(
-                    f"the server at {address} runs on a copy of {path}: stop that one, or use an empty directory"
-                )
-            if identity.cluster_id == NO_CLUSTER:
-                continue
-            lives = True
-            if cluster_id and identity.cluster_id != cluster_id and address in self._settings.replication.join:
-                raise DirectoryUnusable(
-                    f"{path} belongs to cluster {cluster_id.hex()[:8]}, the server at {address} to "
-                    f"{identity.cluster_id.hex()[:8]}: use an empty directory, or join a server of the same cluster"
-                )
-        return lives
 
     @property
     def links(self) -> Links:
@@ -575,56 +509,13 @@ class Node:
 
     def status(self) -> EngineStatus:
         """See `Engine.status`."""
-        status, machine, settings = self._host.status(), self._machine, self._settings
-        own_id = self._directory.dir_id
-        config = status.config
-        epoch = status.epoch.counter or status.promised.counter
-        role = Role.WAITING if status.role == Role.CANDIDATE else status.role
-        own = MemberStatus(
-            name=settings.name,
-            address=settings.address,
-            role=role.value,
-            in_sync=own_id in status.in_sync and role in (Role.PRIMARY, Role.BACKUP),
-            durable_index=status.durable_index,
-            applied_index=machine.applied_index,
-            state_hash=machine.state.digest,
-            hash_index=machine.applied_index,
-            role_since_us=self._role_since_us,
-        )
-        members = [own]
-        for member in config.members if config is not None else ():
-            if member.dir_id == own_id:
-                continue
-            is_primary = status.primary is not None and status.primary.dir_id == member.dir_id
-            in_sync = member.dir_id in status.in_sync
-            members.append(
-                MemberStatus(
-                    name=member.name,
-                    address=member.address,
-                    role="primary" if is_primary else "backup" if in_sync else "learner",
-                    in_sync=in_sync,
-                    durable_index=status.durable_of.get(member.dir_id, 0),
-                    applied_index=0,
-                    state_hash=b"",
-                    hash_index=0,
-                    role_since_us=0,
-                )
-            )
-        return EngineStatus(
-            cluster_id=self._host.replica.identity.cluster_id,
-            mode=settings.replication.mode.value,
-            epoch=epoch,
-            primary=status.primary.address if status.primary is not None else "",
-            commit_index=status.commit_index,
-            degraded=config is not None and config.degraded,
-            forced=config is not None and config.forced,
-            holes=machine.holes,
-            waiting_for=list(status.waiting_for),
-            problem=status.problem,
+        return report(
+            self._host.status(),
+            self._host.replica.identity,
+            self._settings.replication.mode,
+            self._machine,
             serving=self._serving,
-            last_index=status.last_index,
-            self_member=own,
-            members=sorted(members, key=lambda member: member.address),
+            role_since_us=self._role_since_us,
         )
 
 

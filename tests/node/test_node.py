@@ -10,7 +10,8 @@ from chatsvc.domain.commands import AdvanceCursors, OpenSession, Sends
 from chatsvc.domain.errors import NotReady, UnknownAccount
 from chatsvc.domain.outcomes import Message, Outcome, SendsDone, SessionOpened
 from chatsvc.node import node as node_module
-from chatsvc.node.node import Node, NodeSettings
+from chatsvc.node.node import Node
+from chatsvc.node.opening import NodeSettings
 from chatsvc.replication import Settings, Timers
 from chatsvc.storage import DataDirectory, StorageFailed
 
