@@ -22,13 +22,16 @@ MODES = {
     "kill": "any two are killed: every pair, every distance, at every step",
     "successor": "the primary is killed, then its successor right after its promotion",
     "hang": "as kill, but a victim hangs for a while before it is killed",
-    "stall": "a primary that stood still for longer than T_suspect may have been replaced, or a survivor dropped, "
-    "and nobody is left to tell it",
+    "stall": "as kill; the survivor stalls for 0.2 to 1.4 s around the kills",
+    "hungprimary": "one backup is killed, then the primary hangs",
+    "hungbackup": "one backup is killed, then the other one hangs",
+    "cutpair": "the two backups were cut from each other for longer than L, then the primary is killed",
 }
 MAY_BLOCK = {
     "hang": "the survivor's lease, or that of its successor, may have run out while the victim hung: a silent server "
     "cannot be told from one that goes on elsewhere",
-    "stall": "a survivor that stalled may have been dropped meanwhile, and nobody is left to tell it otherwise",
+    "stall": "a primary that stood still for longer than T_suspect may have been replaced, or a survivor dropped, "
+    "and nobody is left to tell it",
 }
 DISTANCES = (
     "0 steps",

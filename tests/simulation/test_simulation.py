@@ -15,6 +15,10 @@ SEEDS_FAULTS = 25
 SEEDS_AVAILABILITY = 15
 
 
+def test_no_class_of_runs_is_missing() -> None:
+    assert len(ALL_KINDS) == 12
+
+
 @pytest.mark.parametrize("kind", ALL_KINDS)
 def test_no_seed_breaks_a_guarantee(kind: str) -> None:
     totals = Totals()
