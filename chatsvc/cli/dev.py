@@ -93,8 +93,18 @@ class _Cluster:
         for place, address in enumerate(addresses):
             name = NAMES[place]
             others = ",".join(addresses[:place] + addresses[place + 1 :])
-            role = ["--primary"] if place == 0 else ["--backup", "--join", others]
-            arguments = [*role, "--listen", address, "--name", name, "--data-dir", str(directory / name)]
+            # The first one founds the cluster only where none of the others knows of one: its directory may be gone.
+            join = ["--join", others] if others else []
+            arguments = [
+                "--backup" if place else "--primary",
+                *join,
+                "--listen",
+                address,
+                "--name",
+                name,
+                "--data-dir",
+                str(directory / name),
+            ]
             self._servers[name] = _Server(name, address, arguments)
         self._directory = directory
         self._stopped = asyncio.Event()

@@ -26,7 +26,23 @@ def cached_name_key(name: str) -> str:
     return _cached_key(name) if len(name) <= NAME_CODE_POINTS_MAX * 4 else name_key(name)
 
 
+_INVISIBLE = frozenset(
+    map(
+        chr,
+        (
+            *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0),  # joiners and fillers that show nothing
+            *range(0x180B, 0x1810),  # variation selectors
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
+    )
+)
+"""Letters and marks that a reader can't see: two names must not differ by them alone."""
+
+
 def _is_name_character(character: str) -> bool:
+    if character in _INVISIBLE:
+        return False
     return character in "_.-" or unicodedata.category(character)[0] in "LM" or unicodedata.category(character) == "Nd"
 
 
@@ -36,7 +52,8 @@ def check_name(name: str) -> Refusal | None:
     Length and characters are those of the NFC form, which is what is stored.
     """
     composed = unicodedata.normalize("NFC", name) if len(name) <= NAME_CODE_POINTS_MAX * 4 else name
-    if 1 <= len(composed) <= NAME_CODE_POINTS_MAX and all(map(_is_name_character, composed)):
+    fits = 1 <= len(composed) <= NAME_CODE_POINTS_MAX and all(map(_is_name_character, composed))
+    if fits and not unicodedata.category(composed[0]).startswith("M"):  # a mark belongs to a letter before it
         return None
     return Refusal(Reason.INVALID_NAME, len(composed), name[: NAME_CODE_POINTS_MAX + 8])
 

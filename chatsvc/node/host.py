@@ -77,6 +77,7 @@ class Host:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0  # ms
         self._problem = ""  # that was logged
+        self._said: tuple[NoteKind, str] | None = None
         self._saves: list[Save] = []  # that wait for the one under way
         self._saving: list[Save] = []  # under way, as one transaction
         self._disk_full = False
@@ -144,8 +145,11 @@ class Host:
             if note.text and note.text != self._problem:  # once, not at every attempt
                 log.error("%s", note.text)
             self._problem = note.text
-        else:
-            log.log(logging.DEBUG if note.kind in _QUIET_NOTES else logging.INFO, "%s: %s", note.kind, note.text)
+            return
+        said = (note.kind, note.text)
+        quiet = note.kind in _QUIET_NOTES or said == self._said  # a full disk says the same at every attempt
+        self._said = said
+        log.log(logging.DEBUG if quiet else logging.INFO, "%s: %s", note.kind, note.text)
 
     def _wake_by(self, wake_at: int) -> None:
         """Have a turn at that time; one that is already set for an earlier time will do, and sets the next one."""

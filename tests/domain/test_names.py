@@ -87,6 +87,9 @@ def test_a_name_of_letters_marks_digits_and_three_signs_is_allowed(name: str) ->
 @pytest.mark.parametrize(
     "name",
     [
+        pytest.param("\u3164", id="a letter that shows nothing"),
+        pytest.param("alice\ufe0f", id="a variation selector"),
+        pytest.param("\u0301a", id="a mark before any letter"),
         pytest.param("", id="empty"),
         pytest.param("a" * 33, id="33 letters"),
         pytest.param("a" * 100_000, id="100,000 letters"),
