@@ -60,8 +60,8 @@ proto-check: $(VENV)/.dev
 	diff -r --exclude=__init__.py --exclude=__pycache__ $$fresh/chatsvc/v1 $(GENERATED) >/dev/null || \
 	{ echo 'the generated code in $(GENERATED) is stale: make proto' >&2; exit 1; }
 
-sim: $(VENV)/.dev  ## simulate whole clusters: make sim SEEDS=0:1000 JOBS=2
-	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS)
+sim: $(VENV)/.dev  ## simulate whole clusters: make sim SEEDS=0:1000 JOBS=2 CLASS=cut
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) $(if $(CLASS),--class $(CLASS))
 
 mutants: $(VENV)/.dev  ## show that every rule of the protocol is noticed when it is missing
 	$(BIN)/python -m tests.simulation.mutants
