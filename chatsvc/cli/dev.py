@@ -214,13 +214,15 @@ class _Cluster:
             pass  # nobody reads it; the servers go on
 
     def _say_how_to_connect(self) -> None:
+        from chatsvc.cli.serve import own_name
+
         addresses = ",".join(server.address for server in self._servers.values())
         default = addresses == "127.0.0.1:50051,127.0.0.1:50052,127.0.0.1:50053"
         where = "" if default else f" --server {addresses}"
         self._print(
             f"{len(self._servers)} servers on {addresses.replace(',', ', ')}; data in {self._directory}\n"
-            f"chat, in other terminals:  chatsvc connect --user alice{where}\n"
-            f"                           chatsvc connect --user bob{where}\n"
+            f"chat, in other terminals:  {own_name()} connect --user alice{where}\n"
+            f"                           {own_name()} connect --user bob{where}\n"
             "here: status, kill NAME, start NAME, help; Ctrl-C stops all"
         )
 

@@ -158,11 +158,11 @@ class _Sayer:
 
 
 def _how_to_connect(address: str) -> str:
-    command = f"{_own_name()} connect --user alice"
+    command = f"{own_name()} connect --user alice"
     return command if address in _FOUND_BY_DEFAULT else f"{command} --server {address}"
 
 
-def _own_name() -> str:
+def own_name() -> str:
     """How this program is called from here."""
     called = sys.argv[0]
     on_path = shutil.which("chatsvc")
