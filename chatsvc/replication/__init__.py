@@ -127,9 +127,12 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       ran then [lease].
 
 7. Election
-  7.1 Survey: whoever suspects or knows no primary waits a random moment and asks all members, the join list
-      and addresses learned from answers. Who is asked about a suspected primary that it still follows probes
-      that one first. An answer that names a living primary ends it: dial that one.
+  7.1 Survey: whoever begins to suspect, or knows no primary, asks all members, the join list and addresses
+      learned from answers; at once, or after a random moment where a survey, candidacy or grant of its own has
+      just put the next one off. It ends when all voters have answered or are refused; when somebody could be
+      elected and only the suspected primary, silent for T_suspect, is missing; else after an RPC. Who is asked
+      about a suspected primary that it still follows probes that one first. An answer that names a living
+      primary ends it: dial that one.
   7.2 K: the newest first element of any chain, or a later CONFIG that each of its own members reports
       [heldbyall] to have on disk [helddurable].
   7.3 Permission: see `permission`: closed [closed, union], leased [lease, solo, bypassfast, hung, regiven],

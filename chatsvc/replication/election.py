@@ -51,7 +51,7 @@ class SurveyRound:
         for address in replica.peer_addresses():
             self.asked[address] = None
             replica.send(address, survey)
-            replica.probe(address)
+            replica.probe(address, at_once=True)
 
     def on_reply(self, source: Identity, reply: SurveyReply) -> None:
         if reply.survey_id != self.survey_id:
@@ -99,16 +99,30 @@ class SurveyRound:
             if config.position >= committed.position
             for member in config.in_sync
         }
-        decided = all(member in answers or self._refused_meanwhile(member) for member in voters)
+        missing = {member for member in voters if member not in answers and not self._refused_meanwhile(member)}
+        silent = self._silent_primary()
+        decided = missing <= {silent}
         if decided and age < timers.survey_wait:
             # The others (learners, join list) get a moment: one of them may know of a primary.
             answered = {answer.address for answer in self.answers.values()}
+            if silent is not None:
+                answered.add(replica.following.address)
             decided = answered | self.refused >= self.asked.keys()
         if timeout or decided:
-            replica.election = None
-            self._choose(committed, voters, answers, grants)
-            return
-        self._wake(age)
+            self._choose(committed, voters, answers, grants, last_look=timeout or not missing)
+        if replica.election is self:
+            self._wake(age)
+
+    def _silent_primary(self) -> DirId | None:
+        """The suspected primary, if nothing at all was heard of it for T_suspect.
+
+        Nobody waits for its answer who is permitted to go on without it. If it lives, the others know.
+        """
+        replica = self.replica
+        primary = replica.following.primary
+        if primary is None or not replica.following.suspects:
+            return None
+        return primary if replica.evidence.silence(primary) >= replica.timers.suspect else None
 
     def _wake(self, age: int) -> None:
         """Dial those again who have not answered, so that a refusal is a fresh one."""
@@ -135,8 +149,10 @@ class SurveyRound:
             replica.reporting.waiting_for = ()
             following.hello(hint.address, hint.dir_id)
 
-    def _choose(self, committed: Config, voters: set[DirId], answers: dict[DirId, Answer], grants: Grants) -> None:
-        """Pick a candidate, and stand or nominate it.
+    def _choose(
+        self, committed: Config, voters: set[DirId], answers: dict[DirId, Answer], grants: Grants, last_look: bool
+    ) -> None:
+        """Pick a candidate, and stand or nominate it. That ends the survey; finding none does at the last look.
 
         Eligible is who would be permitted with those who answered, and whose log is not behind that of any
         member of K among them that its own newest CONFIG does not leave out (rule `dropped`): a longer
@@ -161,8 +177,11 @@ class SurveyRound:
             else:
                 not_yet = True
         if not eligible:
-            replica.reporting.waiting_for = () if not_yet else self._missing(grants)
+            if last_look:
+                replica.election = None
+                replica.reporting.waiting_for = () if not_yet else self._missing(grants)
             return
+        replica.election = None
         replica.reporting.waiting_for = ()
         best = max(answers[member].last for member in eligible)
         picks = [member for member in eligible if answers[member].last == best]

@@ -72,6 +72,22 @@ def test_two_backups_pass_over_a_primary_that_is_cut_off() -> None:
     assert cluster.run(10_000, lambda: cluster.all_in_sync("abc")), cluster.describe()
 
 
+def test_nobody_waits_for_the_answer_of_a_silent_primary_who_can_go_on_without_it() -> None:
+    cluster = formed()
+    cluster.run(1_000)
+    cluster.pause("a", 60_000)
+    suspect, rpc = cluster["b"].core.timers.suspect, cluster["b"].core.timers.rpc
+    backups = cluster["b"].core, cluster["c"].core
+    assert cluster.run(suspect + rpc // 2, lambda: any(each.role is Role.PRIMARY for each in backups)), cluster.log()
+
+
+def test_a_survey_does_not_wait_for_the_distance_between_two_probes() -> None:
+    cluster = formed()
+    cluster.run(1_000)
+    cluster.kill("a")
+    assert cluster.run(cluster["b"].core.timers.probe_every // 2, lambda: cluster.primary() is not None), cluster.log()
+
+
 def test_a_full_restart_waits_for_the_last_in_sync_and_names_it() -> None:
     cluster = formed()
     cluster.kill("c")
