@@ -88,4 +88,10 @@ def draw(random: Random, servers: int | None = None) -> Parameters:
     p.give_up = random.choice([300, 800, 2000]) * MS
     p.fault_pause = random.choice([500, 1500, 3000]) * MS
     p.aim = random.choice([0, 0.15, 0.4, 0.7])
+    # A window smaller than what the clients may have under way, attempts given up during a slow write included,
+    # lets a learner fall behind at every such write.
+    attempts = 1 + (p.slow_write_max // p.give_up if p.slow_writes else 0)
+    p.window_entries = max(p.window_entries, p.clients * p.window * attempts)
+    # A link that holds less than a window is none: real ones bound bytes, and make the sender wait.
+    p.link_buffer = max(p.link_buffer, 2 * p.window_entries // p.append_entries)
     return p
