@@ -15,6 +15,7 @@
     mend-disk a       its disk is well again
     hang-disk a 3s    writes of a end only then        machine-off a     a dies with its machine: it does not refuse
     machine-on a      the machine is back, and refuses until a is started
+    fail-sync a       the next sync of a's disk fails
     fill-disk a 3s    a's disk is full for so long   lose a 3            dead a's disk loses its last 3 entries
     promised a 9      dead a's disk says that a once stood for epoch 9, in vain
     copy a d          dead d gets a copy of a's directory          advertise d z   d will tell a wrong address, z
@@ -218,6 +219,9 @@ class Story:
 
     def do_fill_disk(self, name: str, lasts: str) -> None:
         self.c.fill_disk(self.server(name), span(lasts))
+
+    def do_fail_sync(self, name: str) -> None:
+        self.c.fail_sync(self.server(name))
 
     def do_lose(self, name: str, count: str) -> None:
         server = self.server(name)
