@@ -10,7 +10,7 @@ SEEDS ?= 0:200
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types proto proto-check format sim mutants clean
+.PHONY: help run test check lint types proto proto-check format sim mutants coverage clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ sim: $(VENV)/.dev  ## simulate whole clusters: make sim SEEDS=0:1000 JOBS=2 CLAS
 
 mutants: $(VENV)/.dev  ## show that every rule of the protocol is noticed when it is missing
 	$(BIN)/python -m tests.simulation.mutants
+
+coverage: export COVERAGE_FILE := .coverage.core
+coverage: $(VENV)/.dev  ## branch coverage of the replication core by stories and simulation alone
+	$(BIN)/coverage run --branch --source=chatsvc/replication -m tests.replication.stories
+	$(BIN)/coverage run --append --branch --source=chatsvc/replication -m tests.simulation --seeds 0:40 --class faults --jobs 1
+	$(BIN)/coverage report --show-missing --skip-covered --precision=1
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
