@@ -1,5 +1,6 @@
 """Service Replication."""
 
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
@@ -84,6 +85,7 @@ class ReplicationService:
             problem=status.problem,
             serving=status.serving,
             last_index=status.last_index,
+            cpu_us=time.process_time_ns() // 1_000,
         )
 
 

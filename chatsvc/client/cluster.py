@@ -240,4 +240,5 @@ def _member(known: rpb.Member, own: rpb.GetStatusResponse | None, in_sync: bool 
         None if own is None else to_time(own.self.role_time),
         () if own is None else tuple(own.waiting_for),
         "" if own is None else own.problem,
+        0 if own is None else own.cpu_us,
     )

@@ -148,6 +148,7 @@ class Member(msgspec.Struct, frozen=True):
         since: since when it has its role, in UTC; None if it did not answer.
         waiting_for: without a primary, the servers whose return would permit an election, as it sees it.
         problem: what an operator must know or do about it; empty if nothing.
+        cpu_us: CPU time that its process has used, in microseconds; 0 if it did not answer.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Member(msgspec.Struct, frozen=True):
     since: datetime | None = None
     waiting_for: tuple[str, ...] = ()
     problem: str = ""
+    cpu_us: int = 0
 
 
 class ClusterStatus(msgspec.Struct, frozen=True):

@@ -60,7 +60,7 @@ class ForcePromoteResponse(_message.Message):
     def __init__(self, epoch: _Optional[int] = ...) -> None: ...
 
 class GetStatusResponse(_message.Message):
-    __slots__ = ("cluster_id", "mode", "epoch", "primary", "commit_index", "degraded", "self", "members", "version", "sessions", "holes", "waiting_for", "problem", "serving", "last_index", "forced")
+    __slots__ = ("cluster_id", "mode", "epoch", "primary", "commit_index", "degraded", "self", "members", "version", "sessions", "holes", "waiting_for", "problem", "serving", "last_index", "forced", "cpu_us")
     CLUSTER_ID_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class GetStatusResponse(_message.Message):
     SERVING_FIELD_NUMBER: _ClassVar[int]
     LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
     FORCED_FIELD_NUMBER: _ClassVar[int]
+    CPU_US_FIELD_NUMBER: _ClassVar[int]
     cluster_id: bytes
     mode: str
     epoch: int
@@ -93,7 +94,8 @@ class GetStatusResponse(_message.Message):
     serving: bool
     last_index: int
     forced: bool
-    def __init__(self_, cluster_id: _Optional[bytes] = ..., mode: _Optional[str] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., commit_index: _Optional[int] = ..., degraded: _Optional[bool] = ..., self: _Optional[_Union[Member, _Mapping]] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., sessions: _Optional[int] = ..., holes: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ..., serving: _Optional[bool] = ..., last_index: _Optional[int] = ..., forced: _Optional[bool] = ...) -> None: ...
+    cpu_us: int
+    def __init__(self_, cluster_id: _Optional[bytes] = ..., mode: _Optional[str] = ..., epoch: _Optional[int] = ..., primary: _Optional[str] = ..., commit_index: _Optional[int] = ..., degraded: _Optional[bool] = ..., self: _Optional[_Union[Member, _Mapping]] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., version: _Optional[str] = ..., sessions: _Optional[int] = ..., holes: _Optional[int] = ..., waiting_for: _Optional[_Iterable[str]] = ..., problem: _Optional[str] = ..., serving: _Optional[bool] = ..., last_index: _Optional[int] = ..., forced: _Optional[bool] = ..., cpu_us: _Optional[int] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("name", "address", "role", "in_sync", "durable_index", "applied_index", "state_hash", "hash_index", "role_time")

@@ -1,5 +1,6 @@
 """Health, reflection and status of a real server."""
 
+import time
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,4 +39,5 @@ async def test_status_names_the_primary_and_counts_what_is_applied(server: Any) 
     assert len(after.cluster_id) == 16
     assert after.commit_index == after.self.applied_index == before.commit_index + 1
     assert after.sessions == 1
+    assert 0 < before.cpu_us < after.cpu_us <= time.process_time() * 1_000_000  # the server is in this process
     assert after.self.state_hash != before.self.state_hash

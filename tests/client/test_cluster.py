@@ -101,6 +101,7 @@ async def test_the_status_of_a_real_server(server: Any) -> None:
     (member,) = status.members
     assert (member.address, member.role, member.in_sync) == (server.address, "primary", True)
     assert member.version
+    assert member.cpu_us > 0
     assert member.durable_index >= member.applied_index >= 1
     assert len(member.state_hash) == 16
 
