@@ -1,7 +1,6 @@
 """`chatsvc dev`: a whole cluster on this machine, in the foreground."""
 
 import asyncio
-import os
 import signal
 import sys
 import threading
@@ -9,12 +8,9 @@ from pathlib import Path
 
 import click
 
+from chatsvc.cli.local import NAMES, LocalCluster, LocalServer
 from chatsvc.cli.options import option
 from chatsvc.cli.render import harmless, table
-
-NAMES = "abcde"
-STOP_S = 5.0
-"""How long a server that was told to stop may take before it is killed."""
 
 HELP = """\
 status        how the servers are
@@ -67,45 +63,15 @@ def dev(count: int, base_port: int, data_dir: Path | None) -> int:
     from chatsvc.cli.serve import default_data_dir
 
     directory = data_dir or default_data_dir(base_port).with_name(f"dev-{base_port}")
-    return asyncio.run(_Cluster(count, base_port, directory).run())
+    return asyncio.run(_Prompt(count, base_port, directory).run())
 
 
-class _Server:
-    """One server process."""
-
-    def __init__(self, name: str, address: str, arguments: list[str]) -> None:
-        self.name, self.address, self.arguments = name, address, arguments
-        self.process: asyncio.subprocess.Process | None = None
-        self.watch: asyncio.Task[None] | None = None
-        self.expected_to_end = False
-
-    @property
-    def is_running(self) -> bool:
-        return self.process is not None and self.process.returncode is None
-
-
-class _Cluster:
+class _Prompt:
     """The servers, and the prompt they are governed from."""
 
     def __init__(self, count: int, base_port: int, directory: Path) -> None:
-        addresses = [f"127.0.0.1:{base_port + place}" for place in range(count)]
-        self._servers: dict[str, _Server] = {}
-        for place, address in enumerate(addresses):
-            name = NAMES[place]
-            others = ",".join(addresses[:place] + addresses[place + 1 :])
-            # The first one founds the cluster only where none of the others knows of one: its directory may be gone.
-            join = ["--join", others] if others else []
-            arguments = [
-                "--backup" if place else "--primary",
-                *join,
-                "--listen",
-                address,
-                "--name",
-                name,
-                "--data-dir",
-                str(directory / name),
-            ]
-            self._servers[name] = _Server(name, address, arguments)
+        self._cluster = LocalCluster(range(base_port, base_port + count), directory, self._server_said)
+        self._servers = self._cluster.servers
         self._directory = directory
         self._stopped = asyncio.Event()
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
@@ -117,14 +83,13 @@ class _Cluster:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopped.set)
         try:
-            for server in self._servers.values():
-                await self._start(server)
+            await self._cluster.start_all()
             await self._wait_for_all()
             self._say_how_to_connect()
             threading.Thread(target=self._read_input, args=(loop,), name="input", daemon=True).start()
             await self._obey()
         finally:
-            await self._stop_all()
+            await self._cluster.end_all()
         return 0
 
     # ---- the prompt
@@ -174,28 +139,27 @@ class _Cluster:
             case _:
                 self._print(f"unknown: {harmless(' '.join(words))}\n{HELP}")
 
-    async def _act(self, verb: str, server: _Server) -> None:
+    async def _act(self, verb: str, server: LocalServer) -> None:
         if verb in ("start", "restart"):
             if server.is_running and verb == "start":
                 self._print(f"{server.name} runs already")
                 return
-            await self._end(server, signal.SIGKILL)
-            await self._start(server)
+            await self._cluster.end(server, signal.SIGKILL)
+            await self._cluster.start(server)
             self._print(f"{server.name} started")
         elif not server.is_running:
             self._print(f"{server.name} does not run")
         elif verb in ("kill", "stop"):
-            await self._end(server, signal.SIGKILL if verb == "kill" else signal.SIGTERM)
+            await self._cluster.end(server, signal.SIGKILL if verb == "kill" else signal.SIGTERM)
             self._print(f"{server.name} {'killed' if verb == 'kill' else 'stopped'}")
         else:
-            assert server.process is not None
-            server.process.send_signal(signal.SIGSTOP if verb == "pause" else signal.SIGCONT)
+            server.signal(signal.SIGSTOP if verb == "pause" else signal.SIGCONT)
             self._print(f"{server.name} {verb}d")
 
     async def _status(self) -> None:
-        from chatsvc.client import status
+        from chatsvc.client import AsyncCluster
 
-        found = await asyncio.to_thread(status, [server.address for server in self._servers.values()])
+        found = await AsyncCluster(self._cluster.addresses).status()
         known = {member.address: member for member in found.members}
         rows = [["NAME", "ADDRESS", "PROCESS", "ROLE", "IN SYNC", "DURABLE"]]
         for server in self._servers.values():
@@ -216,7 +180,7 @@ class _Cluster:
     def _say_how_to_connect(self) -> None:
         from chatsvc.cli.serve import own_name
 
-        addresses = ",".join(server.address for server in self._servers.values())
+        addresses = ",".join(self._cluster.addresses)
         default = addresses == "127.0.0.1:50051,127.0.0.1:50052,127.0.0.1:50053"
         where = "" if default else f" --server {addresses}"
         self._print(
@@ -226,70 +190,14 @@ class _Cluster:
             "here: status, kill NAME, start NAME, help; Ctrl-C stops all"
         )
 
-    # ---- processes
-
-    async def _start(self, server: _Server) -> None:
-        server.expected_to_end = False
-        server.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "chatsvc", "serve", *server.arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=_environment(),
-            start_new_session=True,  # Ctrl-C is for this process; the servers are told in their turn
-        )
-        server.watch = asyncio.create_task(self._watch(server, server.process))
-
-    async def _watch(self, server: _Server, process: asyncio.subprocess.Process) -> None:
-        """Show what a server says, and that it has ended if nobody asked for that."""
-        assert process.stdout is not None
-        async for line in process.stdout:
-            text = line.decode(errors="replace").rstrip()
-            if not text.startswith(_ONLY_ALONE):
-                self._print(f"{server.name}: {harmless(text)}")
-        exit_status = await process.wait()
-        if not server.expected_to_end:
-            self._print(f"{server.name} has ended with exit status {exit_status}")
-
-    async def _end(self, server: _Server, number: signal.Signals) -> None:
-        if server.process is None:
-            return
-        server.expected_to_end = True
-        if server.is_running:
-            server.process.send_signal(number)
-            server.process.send_signal(signal.SIGCONT)
-            try:
-                async with asyncio.timeout(STOP_S):
-                    await server.process.wait()
-            except TimeoutError:
-                server.process.kill()
-                await server.process.wait()
-        if server.watch is not None:
-            await server.watch
-
-    async def _stop_all(self) -> None:
-        """All at once."""
-        await asyncio.gather(*(self._end(server, signal.SIGTERM) for server in self._servers.values()))
-
     async def _wait_for_all(self) -> None:
-        """Until one serves and all would survive it; or one has ended (it has said why), or it is time to stop."""
-        from chatsvc.client import status
+        """Until all are in sync; or one has ended (it has said why), or it is time to stop."""
+        waits = asyncio.ensure_future(self._cluster.all_in_sync()), asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
 
-        addresses = [server.address for server in self._servers.values()]
-        while not self._stopped.is_set() and all(server.is_running for server in self._servers.values()):
-            found = await asyncio.to_thread(status, addresses, 0.5)
-            in_sync = sum(member.in_sync for member in found.members)
-            if found.primary is not None and in_sync == len(self._servers):
-                return
-            try:
-                async with asyncio.timeout(0.1):
-                    await self._stopped.wait()
-            except TimeoutError:
-                pass
-
-
-def _environment() -> dict[str, str]:
-    """This process's environment without what is meant for it alone; every option is on the command lines."""
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("CHATSVC_") or name.endswith("DEBUG")
-    }
+    def _server_said(self, server: LocalServer, line: str) -> None:
+        if not line.startswith(_ONLY_ALONE):
+            self._print(f"{server.name}: {harmless(line)}")

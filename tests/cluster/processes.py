@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from grpc import aio
 
+from chatsvc.cli.local import free_ports
 from chatsvc.v1 import replication_pb2 as pb
 from chatsvc.v1.replication_pb2_grpc import ReplicationStub
 
@@ -28,21 +27,6 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 100),
 )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below the ephemeral range that nobody has, so that no outgoing connection takes one meanwhile."""
-    ports: list[int] = []
-    candidate = 20_000 + os.getpid() % 10_000
-    while len(ports) < count:
-        candidate += 1
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                continue
-        ports.append(candidate)
-    return ports
 
 
 class ServerProcess:

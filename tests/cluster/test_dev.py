@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chatsvc.cli.local import free_ports
 from chatsvc.client import AsyncClient, Timing
-from tests.cluster.processes import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 

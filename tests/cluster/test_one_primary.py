@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.processes import Cluster, ServerProcess, free_ports
+from chatsvc.cli.local import free_ports
+from tests.cluster.processes import Cluster, ServerProcess
 from tests.cluster.traffic import Traffic
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]

@@ -19,7 +19,7 @@ VARIES = re.compile(
     r'(?<="sentTime": )".*?"|(?<="createdTime": )".*?"|(?<="roleTime": )".*?"|(?<="clientId": )".*?"'
     r'|(?<="clusterId": )".*?"|(?<="stateHash": )".*?"|(?<="version": )".*?"|(?<="epoch": )".*?"'
     r'|(?<="commitIndex": )".*?"|(?<="durableIndex": )".*?"|(?<="appliedIndex": )".*?"|(?<="hashIndex": )".*?"'
-    r'|(?<="value": )".*?"|(?<="lastIndex": )".*?"'
+    r'|(?<="value": )".*?"|(?<="lastIndex": )".*?"|(?<="cpuUs": )".*?"'
 )
 
 
