@@ -144,7 +144,8 @@ Names in [brackets] are switches in `rules.Rules`; tests take them away one at a
       begins later than K.
   7.6 Grant: epoch above `promised`, no living primary, up for T_start, own chain begins not later than K, and
       the candidate's log not behind, unless self is not in K or left out by its own newest CONFIG. A repeated
-      Vote is granted again only if it was granted [regrant].
+      Vote is granted again only if it was granted [regrant]. For an RPC after a grant no own survey begins
+      because the old primary is refused once more: the one who was granted has its time.
   7.7 Win: permission with the granters' standings at their grant. A denial by a member of K ends the
       candidacy; unanswered Votes are repeated every RPC, four times.
   7.8 Force: an operator may make a server primary outside the rules, where no primary is heard: above every

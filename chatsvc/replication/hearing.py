@@ -260,7 +260,7 @@ class Hearing:
         elif replica.is_follower and following.primary == member:
             if not following.suspects:
                 following.suspect("refused")
-            else:
+            elif replica.now - replica.granted_at > replica.timers.rpc:  # else the one who was granted has its time
                 replica.survey_within(replica.timers.survey_wait)
 
     def on_probe_accepted(self, event: ProbeAccepted) -> None:

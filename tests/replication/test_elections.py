@@ -88,6 +88,19 @@ def test_a_survey_does_not_wait_for_the_distance_between_two_probes() -> None:
     assert cluster.run(cluster["b"].core.timers.probe_every // 2, lambda: cluster.primary() is not None), cluster.log()
 
 
+def test_who_has_granted_does_not_stand_in_its_way_because_the_old_primary_is_refused() -> None:
+    """Else it may depose the one it has elected, who has a CONFIG then that nobody else has: no two leases agree."""
+    cluster = formed()
+    cluster.run(1_000)
+    cluster.kill("a")
+    backups = cluster["b"], cluster["c"]
+    assert cluster.run(100, lambda: any(each.core.granted_at > 0 for each in backups))
+    (voter,) = (each.core for each in backups if each.core.granted_at > 0)
+    cluster.cut_both("bc")
+    assert not cluster.run(voter.timers.rpc - 10, lambda: voter.election is not None), cluster.log()
+    assert cluster.run(100, lambda: voter.election is not None)
+
+
 def test_a_full_restart_waits_for_the_last_in_sync_and_names_it() -> None:
     cluster = formed()
     cluster.kill("c")
