@@ -99,14 +99,14 @@ class Directory:
     def configs(self) -> tuple[Config, ...]:
         return tuple(decode_config(entry) for entry in self.entries if entry.kind == EntryKind.CONFIG)
 
-    def log_view(self, random: Random) -> LogView:
+    def log_view(self, random: Random, tail_max: int) -> LogView:
         """The whole log is there; how much of its tail is read at once is up to chance."""
         entries = self.entries
         epochs: list[EpochStart] = []
         for entry in entries:
             if not epochs or epochs[-1].epoch != entry.epoch:
                 epochs.append(EpochStart(entry.epoch, entry.index))
-        tail = random.choice((0, 5, len(entries), len(entries)))
+        tail = min(random.choice((0, 5, len(entries), len(entries))), tail_max)
         return LogView(
             start_index=0,
             start_chain=NO_CHAIN,
