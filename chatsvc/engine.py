@@ -195,5 +195,11 @@ class Engine(Protocol):
             Unavailable: this server is stopping, or failed in it.
         """
 
+    async def primary_news(self, epoch: int) -> None:
+        """Wait until clients are served here in a reign of at least that number, or a primary of a later one is known.
+
+        Cancelling is safe. Returns early where this server stops, or too many wait.
+        """
+
     def status(self) -> EngineStatus:
         """What this server knows of itself and of its cluster at this moment."""

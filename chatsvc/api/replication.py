@@ -1,5 +1,6 @@
 """Service Replication."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -17,6 +18,9 @@ from chatsvc.v1 import replication_pb2 as pb
 SERVICE = "chatsvc.v1.Replication"
 
 VERSION = version("chatsvc")
+
+WAIT_S_MAX = 5.0
+"""How long a status is held back at most."""
 
 _UINT64_MAX = 2**64 - 1
 
@@ -67,6 +71,12 @@ class ReplicationService:
         self, request: pb.GetStatusRequest, context: aio.ServicerContext[Any, Any]
     ) -> pb.GetStatusResponse:
         """`Replication.GetStatus`."""
+        if request.wait_ms:
+            try:
+                async with asyncio.timeout(min(request.wait_ms / 1_000, WAIT_S_MAX)):
+                    await self._engine.primary_news(request.epoch)
+            except TimeoutError:
+                pass
         status = self._engine.status()
         return pb.GetStatusResponse(
             cluster_id=status.cluster_id,

@@ -12,6 +12,7 @@ from chatsvc.domain.commands import AdvanceCursors, Command, OpenSession
 from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
 from chatsvc.engine import AccountInfo, ConversationPage, Done, EngineStatus, ForcedInVain, Subscriber
+from chatsvc.node.bell import Bell
 from chatsvc.node.codec import decode_commands, encode_commands
 from chatsvc.node.host import Host
 from chatsvc.node.links import Links
@@ -45,6 +46,9 @@ ACKNOWLEDGE_EVERY_S = 0.2
 
 REPLAY_BYTES = 4 << 20
 """How much of the log is read at once at the start."""
+
+NEWS_WAITING_MAX = 20_000
+"""Most who wait for news of a primary."""
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +93,9 @@ class Node:
         self._forcing: dict[int, asyncio.Future[int]] = {}
         self._acknowledged: dict[int, int] = {}
         self._flush_due: asyncio.TimerHandle | None = None
+        # For those who look for the primary.
+        self._followed_epoch = 0  # of the primary that is heard; 0: none was when it was looked at last
+        self._news = Bell(NEWS_WAITING_MAX)
         # For status.
         self._role, self._role_since_us = Role.WAITING, time.time_ns() // 1_000
 
@@ -153,6 +160,7 @@ class Node:
                     except (TimeoutError, Unavailable):
                         pass
                 self._closing = True
+                self._news.ring()
                 for future in self._forcing.values():
                     if not future.done():
                         future.set_exception(self._unavailable())
@@ -232,6 +240,8 @@ class Node:
         if epoch == self._reign:
             if role not in (Role.PRIMARY, Role.CANDIDATE):
                 self._tell_condition()
+                if self._news:
+                    self._look_for_news()
             return
         if self._serving:
             self._end_reign()
@@ -241,6 +251,7 @@ class Node:
             self._serves.set()
             log.info("serving clients, epoch %s", epoch)
             self._on_serving(True)
+            self._news.ring()
             self._tell_condition()
 
     def _tell_condition(self) -> None:
@@ -298,6 +309,23 @@ class Node:
             waiting = f": waiting for {missing}" if missing else ""
             return NotReady(f"this server knows no primary{waiting}")
         return NotPrimary(f"the primary is {status.primary.address}", primary=status.primary.address)
+
+    def _look_for_news(self) -> None:
+        """Wake those who wait for it, if another primary is heard than before."""
+        hint = self._host.replica.following.hint()
+        epoch = 0 if hint is None else hint.epoch.counter
+        if epoch != self._followed_epoch:
+            self._followed_epoch = epoch
+            self._news.ring()
+
+    async def primary_news(self, epoch: int) -> None:
+        """See `Engine.primary_news`."""
+        while not self._closing:
+            self._look_for_news()
+            if self._followed_epoch > epoch or (self._reign is not None and self._reign.counter >= epoch):
+                return
+            if not await self._news.wait():
+                return
 
     async def serving(self) -> None:
         """Wait until clients are served here."""

@@ -46,8 +46,12 @@ ENTRY_KIND_CONFIG: EntryKind
 ENTRY_KIND_FEATURE: EntryKind
 
 class GetStatusRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("wait_ms", "epoch")
+    WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    wait_ms: int
+    epoch: int
+    def __init__(self, wait_ms: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class ForcePromoteRequest(_message.Message):
     __slots__ = ()

@@ -7,6 +7,8 @@ import signal
 
 import pytest
 
+from chatsvc.v1 import replication_pb2 as pb
+from chatsvc.v1.replication_pb2_grpc import ReplicationStub
 from tests.cluster.processes import Cluster
 from tests.cluster.traffic import Traffic
 
@@ -28,6 +30,25 @@ async def test_the_primary_dies_again_and_again(cluster: Cluster, traffic: Traff
         cluster[primary].start()
     await cluster.all_in_sync()
     await cluster.same_state()
+
+
+async def test_whoever_waits_for_news_hears_of_the_new_primary_at_once(cluster: Cluster) -> None:
+    primary = await cluster.all_in_sync()
+    before = await cluster.status(primary)
+    assert before is not None
+    request = pb.GetStatusRequest(wait_ms=5_000, epoch=before.epoch)
+    questions = [
+        asyncio.ensure_future(ReplicationStub(cluster.channel(name)).GetStatus(request))
+        for name in backups(cluster, primary)
+    ]
+    _, held = await asyncio.wait(questions, timeout=0.3)
+    assert len(held) == 2
+    cluster[primary].kill()
+    async with asyncio.timeout(4.0):
+        answers = await asyncio.gather(*questions)
+    assert {answer.primary for answer in answers} == {cluster[await cluster.primary()].address}
+    assert all(answer.epoch > before.epoch for answer in answers)
+    assert any(answer.serving for answer in answers)
 
 
 async def test_two_servers_die_at_once(cluster: Cluster, traffic: Traffic) -> None:

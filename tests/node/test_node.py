@@ -123,6 +123,19 @@ async def test_acknowledgements_are_gathered_and_can_be_waited_for(running: Runn
     assert [message.inbox_seq for message in await node.read_inbox(opened.account_id, 0, 10)] == [5, 6]
 
 
+async def test_only_a_later_reign_is_news_to_who_knows_this_one(running: Running) -> None:
+    node = running.node
+    epoch = node.status().epoch
+    async with asyncio.timeout(5):
+        await node.primary_news(epoch)
+    waiting = asyncio.create_task(node.primary_news(epoch + 1))
+    await node.execute(open_session("alice", ALICE))
+    assert not waiting.done()
+    await node.close(1.0)
+    async with asyncio.timeout(5):
+        await waiting
+
+
 async def test_large_groups_become_entries_of_bounded_size(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "ENTRY_BYTES_MAX", 20_000)
     node = running.node
