@@ -407,7 +407,7 @@ class AsyncClient:
                 session.timing,
                 self._log_in,
                 first=first,
-                epoch_min=0 if session.welcome is None else session.welcome.epoch,
+                epoch=0 if session.welcome is None else session.welcome.epoch,
                 since=since,
                 pause_s=pause_s,
             )

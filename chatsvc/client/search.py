@@ -1,15 +1,17 @@
 """Finding the primary.
 
-A *round* asks all known servers at once what they are. Whoever says that it is the primary is tried at once; what
-the others say of the primary and of further servers is asked in the same round. Servers are asked first, and not
-simply logged in to all at once, because one server may be known by two addresses: two logins of one client there
-would end each other.
+All known servers are asked at once what they are, and each is asked again and again. Whoever says that it is the
+primary is tried at once; what the others say of the primary and of further servers is asked as well. A server that is
+asked again holds its answer back until there is news of a primary, so waiting costs little and ends at once.
+
+Servers are asked first, and not simply logged in to all at once, because one server may be known by two addresses: two
+logins of one client there would end each other.
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 from grpc import aio
@@ -27,7 +29,7 @@ SERVERS_MAX = 64
 """Most addresses that are remembered."""
 
 PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
-"""Between two rounds: doubles from round to round, and is drawn from its upper half."""
+"""Before a server that has answered at once is asked again: doubles each time, and is drawn from its upper half."""
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class Servers:
 
 
 class Unreached(msgspec.Struct, frozen=True):
-    """What a server was good for in a round.
+    """What a server was good for when it was asked last.
 
     Attributes:
         why: it is not used, in a few words.
@@ -84,7 +86,7 @@ class Unreached(msgspec.Struct, frozen=True):
 
 
 class NoPrimary(Exception):
-    """A round has found none.
+    """None was found.
 
     Attributes:
         unreached: by address.
@@ -129,77 +131,109 @@ class Answer(msgspec.Struct, frozen=True):
     status: rpb.GetStatusResponse
 
 
-async def ask(channel: aio.Channel, timeout_s: float) -> rpb.GetStatusResponse:
+async def ask(channel: aio.Channel, timeout_s: float, *, wait_s: float = 0.0, epoch: int = 0) -> rpb.GetStatusResponse:
     """What a server says of itself and of its cluster.
+
+    Args:
+        channel: to the server.
+        timeout_s: for the answer.
+        wait_s: for so long it may hold the answer back for news of a primary.
+        epoch: number of the newest reign that is no news.
 
     Raises:
         AioRpcError: it does not answer.
     """
-    response: rpb.GetStatusResponse = await ReplicationStub(channel).GetStatus(
-        rpb.GetStatusRequest(), timeout=timeout_s
-    )
+    request = rpb.GetStatusRequest(wait_ms=int(1_000 * wait_s), epoch=epoch)
+    response: rpb.GetStatusResponse = await ReplicationStub(channel).GetStatus(request, timeout=timeout_s)
     return response
 
 
-async def search_round(
-    servers: Servers, timeout_s: float, use: Callable[[Answer], Awaitable[T]], epoch_min: int = 0
-) -> tuple[T, aio.Channel]:
-    """Ask all servers once and use the primary. Cancelling is safe.
+class Search:
+    """Asks all servers for the primary; a context manager. Keeps a connection to each server that answers.
 
     Args:
         servers: to ask; learns more.
-        timeout_s: for each answer.
-        use: what is done with a server that says it is the primary. `Unavailable` or AioRpcError from it send the
-            round on its way.
-        epoch_min: a primary of an earlier reign is left alone.
+        timeout_s: for each answer. Half of it a server may hold it back.
+        epoch: number of the newest reign that is known.
+        later: whether only a primary of a later reign is wanted, and not one of this reign.
 
-    Returns:
-        What `use` returned, and the channel that it used, which is the caller's from now on.
-
-    Raises:
-        NoPrimary: no server could be used.
-        ChatError: raised by `use`.
+    Attributes:
+        unreached: by address, what the servers were good for that have answered or failed to.
     """
-    unreached: dict[str, Unreached] = {}
-    channels: dict[str, aio.Channel] = {}
-    asking: dict[asyncio.Task[rpb.GetStatusResponse], str] = {}
 
-    def ask_new_ones() -> None:
-        for address in servers:
-            if address not in channels:
-                channel = channels[address] = open_channel(address)
-                asking[asyncio.ensure_future(ask(channel, timeout_s))] = address
+    def __init__(self, servers: Servers, timeout_s: float, epoch: int, *, later: bool = False) -> None:
+        self.unreached: dict[str, Unreached] = {}
+        self._servers, self._timeout_s, self._epoch = servers, timeout_s, epoch
+        self._epoch_min = epoch + 1 if later else epoch
+        self._channels: dict[str, aio.Channel] = {}
+        self._pauses: dict[str, float] = {}  # before the next question, by address
+        self._asking: dict[asyncio.Task[rpb.GetStatusResponse], str] = {}
 
-    try:
-        ask_new_ones()
-        while asking:
-            done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                address = asking.pop(task)
-                try:
-                    status = task.result()
-                    if status.self.role != rpb.ROLE_PRIMARY or status.epoch < epoch_min:
-                        servers.learn([status.primary, *(member.address for member in status.members)])
-                        unreached[address] = Unreached("this server is not the primary", spoke=True)
-                    else:
-                        used = await use(Answer(address, channels[address], status))
-                        return used, channels.pop(address)
-                except Unavailable as error:
-                    servers.learn([error.metadata.get("primary", "")])
-                    unreached[address] = Unreached(str(error), spoke=True, error=error)
-                except aio.AioRpcError as error:
-                    why, refused = why_unreachable(error, timeout_s)
-                    unreached[address] = Unreached(why, refused)
-                except TimeoutError:
-                    unreached[address] = Unreached("the primary does not take the login", spoke=True)
-            ask_new_ones()
-        raise NoPrimary({address: unreached[address] for address in channels})
-    finally:
-        for task in asking:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._asking:
             task.cancel()
-        await asyncio.gather(*asking, return_exceptions=True)
-        for channel in channels.values():
+        await asyncio.gather(*self._asking, return_exceptions=True)
+        for channel in self._channels.values():
             await channel.close()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every server that is known has answered, or has failed to."""
+        return all(address in self.unreached for address in self._servers)
+
+    async def next(self, timeout_s: float | None) -> Answer | None:
+        """Take the next answer of any server. Cancelling is safe.
+
+        Returns:
+            That of a primary, whose server is not asked again before the next call. None: a server has said something
+            else or failed to answer, or `timeout_s` has passed.
+        """
+        asking = self._asking
+        asked = set(asking.values())
+        for address in self._servers:
+            if address not in asked:
+                asking[asyncio.ensure_future(self._ask(address))] = address
+        done, _ = await asyncio.wait(asking, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return None
+        task = done.pop()
+        address = asking.pop(task)
+        try:
+            status = task.result()
+        except aio.AioRpcError as error:
+            await self.failed(address, Unreached(*why_unreachable(error, self._timeout_s)))
+            return None
+        if status.self.role == rpb.ROLE_PRIMARY and status.serving and status.epoch >= self._epoch_min:
+            return Answer(address, self._channels[address], status)
+        self._servers.learn([status.primary, *(member.address for member in status.members)])
+        self.unreached[address] = Unreached("this server is not the primary", spoke=True)
+        return None
+
+    async def failed(self, address: str, unreached: Unreached) -> None:
+        """Nothing came of that server; it is dialled anew."""
+        self.unreached[address] = unreached
+        channel = self._channels.pop(address, None)
+        if channel is not None:
+            await channel.close()
+
+    def take(self, answer: Answer) -> aio.Channel:
+        """The channel to that server, which is the caller's from now on."""
+        return self._channels.pop(answer.address)
+
+    async def _ask(self, address: str) -> rpb.GetStatusResponse:
+        pause_s, hold_s = self._pauses.get(address, 0.0), self._timeout_s / 2
+        await asyncio.sleep(pause_s)
+        if address not in self._channels:
+            self._channels[address] = open_channel(address)
+        now = asyncio.get_running_loop().time
+        began = now()
+        try:
+            return await ask(self._channels[address], self._timeout_s, wait_s=hold_s, epoch=self._epoch)
+        finally:
+            self._pauses[address] = 0.0 if now() - began >= hold_s else next_pause(pause_s)
 
 
 async def search(
@@ -208,66 +242,64 @@ async def search(
     use: Callable[[Answer], Awaitable[T]],
     *,
     first: bool,
-    epoch_min: int = 0,
+    epoch: int = 0,
     since: float | None = None,
     pause_s: float = 0.0,
 ) -> tuple[T, aio.Channel]:
-    """Rounds until one succeeds, or it is time to give up. Cancelling is safe.
+    """Use the primary as soon as there is one, or give up when it is time to. Cancelling is safe.
 
     Args:
-        servers, use, epoch_min: see `search_round`.
+        servers, epoch: see `Search`.
         timing: how long to wait for what.
+        use: what is done with a server that says it is the primary. After `Unavailable`, AioRpcError or TimeoutError
+            from it the search goes on.
         first: whether nobody has ever answered this client: then silence counts as refusal.
         since: when the wait began, by the loop's clock; None: now.
-        pause_s: before the first round.
+        pause_s: before it begins.
+
+    Returns:
+        What `use` returned, and the channel that it used, which is the caller's from now on.
 
     Raises:
-        NoPrimary: of the last round; it is time to give up.
+        NoPrimary: it is time to give up.
         TooManySessions: at first, when the primary has as many sessions as it may.
         ChatError: raised by `use`.
     """
     now = asyncio.get_running_loop().time
     since = now() if since is None else since
-    refused_since: float | None = None
-    while True:
-        await asyncio.sleep(pause_s)
-        began = now()
-        try:
-            return await search_round(servers, timing.connect_s, use, epoch_min)
-        except NoPrimary as failure:
+    end, refused_since = since + timing.give_up_s, None
+    await asyncio.sleep(pause_s)
+    async with Search(servers, timing.connect_s, epoch) as asking:
+        while True:
+            answer = await asking.next(max(0.0, end - now()) if asking.is_complete else None)
+            if answer is not None:
+                address = answer.address
+                try:
+                    return await use(answer), asking.take(answer)
+                except Unavailable as error:
+                    servers.learn([error.metadata.get("primary", "")])
+                    asking.unreached[address] = Unreached(str(error), spoke=True, error=error)
+                except aio.AioRpcError as error:
+                    await asking.failed(address, Unreached(*why_unreachable(error, timing.connect_s)))
+                except TimeoutError:
+                    await asking.failed(address, Unreached("the primary does not take the login", spoke=True))
+            if not asking.is_complete:
+                continue
+            failure = NoPrimary(dict(asking.unreached))
             if first and failure.full is not None:
-                raise failure.full from None
-            if failure.refused or (first and failure.silent):
-                refused_since = began if refused_since is None else refused_since
-            else:
+                raise failure.full
+            if not (failure.refused or (first and failure.silent)):
                 refused_since = None
+            elif refused_since is None:
+                refused_since = now()
             end = since + timing.give_up_s
             if refused_since is not None:
                 end = min(end, refused_since + timing.refused_s)
-            pause_s = next_pause(pause_s)
             if now() >= end:
-                raise
-            pause_s = min(pause_s, end - now())
+                raise failure
 
 
 def next_pause(pause_s: float) -> float:
     """The pause after this one."""
     longest = min(PAUSE_S_MAX, max(PAUSE_S_MIN, 2 * pause_s))
     return longest * random.uniform(0.5, 1.0)
-
-
-async def newer_primary(servers: Servers, timeout_s: float, epoch: int) -> str | None:
-    """Address of a server that says that it is the primary of a later reign than `epoch`; None if none does.
-
-    Cancelling is safe.
-    """
-
-    async def address(answer: Answer) -> str:
-        return answer.address
-
-    try:
-        found, channel = await search_round(servers, timeout_s, address, epoch + 1)
-    except NoPrimary:
-        return None
-    await channel.close()
-    return found

@@ -7,18 +7,11 @@ import msgspec
 from grpc import aio
 
 from chatsvc.client.errors import ServersGone, from_event, from_status, why_unreachable
-from chatsvc.client.search import Answer, Servers, newer_primary
+from chatsvc.client.search import Answer, Search, Servers
 from chatsvc.client.session import LOGIN_TAG, Lost, Session
 from chatsvc.domain.errors import NotReady
 from chatsvc.v1 import chat_pb2 as pb
 from chatsvc.v1.chat_pb2_grpc import ChatStub
-
-LOOK_S = 0.3
-"""How long servers have to say that they are the primary, when this stream's server does not answer. It is asked too,
-so every look takes that long until there is another primary."""
-
-LOOK_AGAIN_S, LOOK_AGAIN_S_MAX = 0.1, 1.0
-"""First and longest pause between two looks; it doubles. Servers that are merely slow are not to be flooded."""
 
 
 class Link(msgspec.Struct):
@@ -155,12 +148,7 @@ class Stream:
                 continue
             if ping is None or ping.done():
                 ping = session.ask_for_sign()
-            # The others are asked at once. Nobody is left for that alone: only for a primary of a later reign.
-            pause_s = LOOK_AGAIN_S
-            while session.outstanding and self._now() - session.progress_at >= timing.ping_s:
-                await self._look_elsewhere()
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LOOK_AGAIN_S_MAX)
+            await self._look_elsewhere()
 
     async def _idle(self) -> None:
         """Wait until the server owes an answer. A session that receives sees to that now and then."""
@@ -173,11 +161,14 @@ class Stream:
                 session.ask_for_sign()
 
     async def _look_elsewhere(self) -> None:
-        session = self._session
-        silent_s = self._now() - max(self._heard_at, session.progress_at)
+        """Ask all servers for a primary of a later reign, until this one answers. Nobody is left for silence alone."""
+        session, timing, address = self._session, self._session.timing, self._link.address
         assert session.welcome is not None
-        address = await newer_primary(self._servers, min(LOOK_S, session.timing.connect_s), session.welcome.epoch)
-        if address is not None:
-            raise Lost(f"{self._link.address} does not answer, {address} is the primary", address)
-        if silent_s >= session.timing.give_up_s:
-            raise ServersGone(f"{self._link.address} has not answered for {silent_s:.0f} s")
+        async with Search(self._servers, timing.connect_s, session.welcome.epoch, later=True) as search:
+            while session.outstanding and self._now() - session.progress_at >= timing.ping_s:
+                found = await search.next(timing.ping_s)
+                if found is not None:
+                    raise Lost(f"{address} does not answer, {found.address} is the primary", found.address)
+                silent_s = self._now() - max(self._heard_at, session.progress_at)
+                if silent_s >= timing.give_up_s:
+                    raise ServersGone(f"{address} has not answered for {silent_s:.0f} s")

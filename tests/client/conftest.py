@@ -113,6 +113,7 @@ class ScriptedServer(ChatServicer, ReplicationServicer):
         scripts: of the streams to come; the last one serves all further ones.
         failures: assertions of scripts that failed.
         asked: how many times it was asked for its status.
+        news: if there is one, answers that may be held back are held until it is set.
     """
 
     def __init__(self, *scripts: Script) -> None:
@@ -120,6 +121,7 @@ class ScriptedServer(ChatServicer, ReplicationServicer):
         self.role, self.epoch, self.primary, self.cluster_id = rpb.ROLE_PRIMARY, 1, "", CLUSTER
         self.members: list[str] = []
         self.hangs = False
+        self.news: asyncio.Event | None = None
         self.failures: list[BaseException] = []
         self.asked = self.streams = 0
         self._asked_again = asyncio.Event()
@@ -164,11 +166,18 @@ class ScriptedServer(ChatServicer, ReplicationServicer):
         self._asked_again.set()
         if self.hangs:
             await asyncio.Event().wait()
+        if self.news is not None and request.wait_ms:
+            try:
+                async with asyncio.timeout(request.wait_ms / 1_000):
+                    await self.news.wait()
+            except TimeoutError:
+                pass
         response = rpb.GetStatusResponse(
             cluster_id=self.cluster_id,
             mode="available",
             epoch=self.epoch,
             primary=self.primary,
+            serving=self.role == rpb.ROLE_PRIMARY,
             self=rpb.Member(name=self.address, address=self.address, role=self.role),
             members=[rpb.Member(name=address, address=address) for address in self.members],
         )

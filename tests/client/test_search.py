@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chatsvc.client import AsyncClient, AsyncCluster, ConnectError, Timing
-from chatsvc.client.search import PAUSE_S_MAX, Servers, newer_primary, next_pause
+from chatsvc.client.search import PAUSE_S_MAX, Search, Servers, next_pause
 from chatsvc.domain.errors import InvalidName, Reason, TooManySessions
 from chatsvc.v1 import chat_pb2 as pb
 from chatsvc.v1 import replication_pb2 as rpb
@@ -188,6 +188,31 @@ async def test_a_primary_that_comes_up_is_found(scripted: Any, fast: Timing) -> 
         assert client.server == server.address
 
 
+async def test_servers_hold_their_answers_back_while_there_is_no_primary(scripted: Any) -> None:
+    """So nobody asks again and again, and all hear at once of a new primary."""
+    news = asyncio.Event()
+    server = await scripted(role=rpb.ROLE_WAITING, news=news)
+    patient = Timing(connect_s=60.0)  # nothing ends in time but by the news
+    connecting = asyncio.create_task(AsyncClient.connect("alice", [server.address], timing=patient))
+    await server.was_asked(1)
+    server.role = rpb.ROLE_PRIMARY
+    news.set()
+    async with asyncio.timeout(10), await connecting as client:
+        assert client.server == server.address
+    assert server.asked == 1
+
+
+async def test_a_primary_that_does_not_serve_yet_is_not_logged_in_to(scripted: Any, fast: Timing) -> None:
+    server = await scripted(role=rpb.ROLE_WAITING)
+    server.details.self.role = rpb.ROLE_PRIMARY
+    connecting = asyncio.create_task(AsyncClient.connect("alice", [server.address], timing=fast))
+    await server.was_asked(3)
+    assert server.streams == 0
+    server.role = rpb.ROLE_PRIMARY
+    async with await connecting:
+        assert server.streams == 1
+
+
 async def test_a_full_server_says_so_at_once(scripted: Any, fast: Timing) -> None:
     async def refuse(stream: Any) -> None:
         await stream.refuse(await stream.operation("login"), Reason.TOO_MANY_SESSIONS, "full", limit="3")
@@ -221,8 +246,13 @@ async def test_a_cancelled_connect_leaves_nothing(scripted: Any, fast: Timing) -
 async def test_only_a_later_reign_is_a_newer_primary(scripted: Any) -> None:
     old, new = await scripted(epoch=3), await scripted(epoch=4)
     servers = Servers([old.address, new.address])
-    assert await newer_primary(servers, 0.5, 3) == new.address
-    assert await newer_primary(servers, 0.5, 4) is None
+    async with Search(servers, 0.5, 3, later=True) as search:
+        while (found := await search.next(None)) is None:
+            pass
+        assert found.address == new.address
+    async with Search(servers, 0.5, 4, later=True) as search:
+        while not search.is_complete:
+            assert await search.next(None) is None
 
 
 def test_pauses_grow_and_stay_bounded() -> None:
