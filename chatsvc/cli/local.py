@@ -41,12 +41,19 @@ class LocalCluster:
         ports: one for each server, on 127.0.0.1; at most as many as `NAMES` has letters.
         directory: has a directory for each server.
         on_line: called with what a server says, and with the news that one has ended unasked.
+        options: of `chatsvc serve`, for all.
 
     Attributes:
         servers: by name, in the order of the ports.
     """
 
-    def __init__(self, ports: Sequence[int], directory: Path, on_line: Callable[[LocalServer, str], None]) -> None:
+    def __init__(
+        self,
+        ports: Sequence[int],
+        directory: Path,
+        on_line: Callable[[LocalServer, str], None],
+        options: Sequence[str] = (),
+    ) -> None:
         addresses = [f"127.0.0.1:{port}" for port in ports]
         self.servers: dict[str, LocalServer] = {}
         self._on_line = on_line
@@ -56,7 +63,7 @@ class LocalCluster:
             # The first one founds the cluster only where none of the others knows of one: its directory may be gone.
             role = ["--backup" if place else "--primary", *(["--join", others] if others else [])]
             own = ["--listen", address, "--name", name, "--data-dir", str(directory / name)]
-            self.servers[name] = LocalServer(name, address, role + own)
+            self.servers[name] = LocalServer(name, address, [*role, *own, *options])
 
     @property
     def addresses(self) -> list[str]:

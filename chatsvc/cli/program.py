@@ -11,6 +11,7 @@ import click
 from click.shell_completion import shell_complete
 
 from chatsvc.cli.accounts import accounts
+from chatsvc.cli.bench import bench
 from chatsvc.cli.cluster import cluster
 from chatsvc.cli.connect import connect
 from chatsvc.cli.delete_account import delete_account
@@ -49,7 +50,7 @@ def program() -> None:
     """
 
 
-for command in (serve, dev, connect, send, tail, history, accounts, delete_account, status, cluster):
+for command in (serve, dev, connect, send, tail, history, accounts, delete_account, status, cluster, bench):
     program.add_command(command)
 
 

@@ -38,6 +38,7 @@ TALKING = {
     "connect": ["connect", "--user", "alice"],
     "send": ["send", "--user", "alice", "bob", "hi"],
     "tail": ["tail", "--user", "alice"],
+    "bench": ["bench"],
     "history": ["history", "--user", "alice", "--with", "bob"],
     "accounts": ["accounts"],
     "delete-account": ["delete-account", "--user", "alice", "--yes"],
