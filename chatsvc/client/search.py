@@ -31,6 +31,9 @@ SERVERS_MAX = 64
 PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
 """Before a server that has answered at once is asked again: doubles each time, and is drawn from its upper half."""
 
+REFUSED_PAUSE_S = 0.25
+"""Shortest pause before an address is dialled again where nobody listens: no server starts faster."""
+
 
 class Timing(msgspec.Struct, frozen=True):
     """How long a client waits for what, in seconds.
@@ -204,7 +207,10 @@ class Search:
         try:
             status = task.result()
         except aio.AioRpcError as error:
-            await self.failed(address, Unreached(*why_unreachable(error, self._timeout_s)))
+            unreached = Unreached(*why_unreachable(error, self._timeout_s))
+            if unreached.refused:
+                self._pauses[address] = max(self._pauses[address], REFUSED_PAUSE_S)
+            await self.failed(address, unreached)
             return None
         if status.self.role == rpb.ROLE_PRIMARY and status.serving and status.epoch >= self._epoch_min:
             return Answer(address, self._channels[address], status)
