@@ -9,6 +9,8 @@ from chatsvc.client import AsyncClient, Message, Receipt, Timing
 
 SETTLE_S = 30.0
 PATIENCE_S = 60.0
+ENOUGH = 50
+"""Messages of each pair."""
 
 
 class Pair:
@@ -116,10 +118,14 @@ class Traffic:
                     await pair.progress.wait()
         return time.monotonic() - begun
 
-    async def settle(self) -> int:
-        """Stop, wait for the end and check everything; the number of messages."""
+    async def settle(self) -> None:
+        """Wait until there were messages enough to prove something, stop, wait for the end and check everything."""
+        async with asyncio.timeout(SETTLE_S):
+            for pair in self.pairs:
+                while len(pair.receipts) < ENOUGH:
+                    pair.progress.clear()
+                    await pair.progress.wait()
         await asyncio.gather(*(pair.settle() for pair in self.pairs))
-        return self.acknowledged
 
     def longest_pause(self, since: float) -> float:
         """Longest time that a pair was without an acknowledgement after a moment of CLOCK_MONOTONIC."""
