@@ -9,3 +9,6 @@ Modules: `histogram` (latencies: pure), `pair` (a sender, its recipient, and the
 `crew` (all of them, seen from the process that measures), `steady` (a load, measured), `failover` (faults, measured),
 `results` (what came out), `plot`.
 """
+
+SIZE_MIN = 10
+"""Characters: a message begins with its number, in so many digits."""

@@ -50,7 +50,7 @@ async def measure_failovers(bench: Bench, fault: Fault, runs: int) -> Failover:
     everybody = len((await bench.cluster.status()).members)
     waited_ms: list[float] = []
     for number in range(runs):
-        bench.tell(f"{fault.name}: run {number + 1} of {runs}", number / runs)
+        bench.tell(f"{fault.name}, {runs} times", number / runs)
         status = await _all_in_sync(bench, everybody)
         assert status.primary is not None
         await bench.crew.expect(status.epoch)

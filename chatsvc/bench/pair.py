@@ -6,11 +6,9 @@ from collections import deque
 from functools import partial
 from typing import Protocol
 
+from chatsvc.bench import SIZE_MIN
 from chatsvc.client import AsyncClient, Message, Receipt, SessionEnded, State, Timing
 from chatsvc.domain.errors import ChatError
-
-NUMBER_DIGITS = 10
-"""A text begins with the number of its message; so many characters are the least that it can have."""
 
 
 class Tally(Protocol):
@@ -64,7 +62,7 @@ class Pair:
         self.served_ns: int | None = None
         self._expected_epoch: int | None = None  # a later one is waited for
         self._tally = tally
-        self._filling = "t" * (size - NUMBER_DIGITS)
+        self._filling = "t" * (size - SIZE_MIN)
         self._highest_delivered = 0
         self._leaving: set[str] = set()  # names whose session is meant to end
         self._sender: AsyncClient
@@ -116,7 +114,7 @@ class Pair:
         """Send the next message, which was due at that moment."""
         number = self.last_sent + 1
         try:
-            answer = self._sender.send_nowait(self.recipient_name, f"{number:0{NUMBER_DIGITS}}{self._filling}")
+            answer = self._sender.send_nowait(self.recipient_name, f"{number:0{SIZE_MIN}}{self._filling}")
         except (SessionEnded, ChatError):
             return  # that the session has ended was told when it did
         self.last_sent = number
@@ -151,13 +149,9 @@ class Pair:
     def _delivered(self, message: Message) -> None:
         now_ns = time.monotonic_ns()
         text = message.text
-        digits = text[:NUMBER_DIGITS]
+        digits = text[:SIZE_MIN]
         number = int(digits) if digits.isdecimal() else 0
-        if (
-            not 1 <= number <= self.last_sent
-            or text[NUMBER_DIGITS:] != self._filling
-            or message.sender != self.sender_name
-        ):
+        if not 1 <= number <= self.last_sent or text[SIZE_MIN:] != self._filling or message.sender != self.sender_name:
             self._tally.foreign(f"{self.recipient_name} got {text[:40]!a} from {message.sender!a}")
             return
         due_ns = self.undelivered.pop(number, None)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+import msgspec
 
+from chatsvc.bench import SIZE_MIN
 from chatsvc.cli.failures import DONE, REFUSED, say
 from chatsvc.cli.local import NAMES, LocalCluster, LocalServer, free_ports
 from chatsvc.cli.options import json_option, option, server_options
@@ -28,14 +30,10 @@ if TYPE_CHECKING:
     from chatsvc.bench.steady import Bench
 
 T = TypeVar("T")
-Number = TypeVar("Number", int, float)
 
 FAULTS = ("kill", "stop")
 LOCAL_ONLY = ("kill", "stop")
 """These are done to processes; a cluster of somebody else's is spared."""
-
-NUMBER_DIGITS = 10
-"""The shortest message; see `chatsvc.bench.pair`."""
 
 
 class Numbers(click.ParamType[tuple[Any, ...]]):
@@ -92,7 +90,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option(
     "--size",
     metavar="N",
-    type=click.IntRange(NUMBER_DIGITS, TEXT_CODE_POINTS_MAX),
+    type=click.IntRange(SIZE_MIN, TEXT_CODE_POINTS_MAX),
     default=105,
     show_default=True,
     help="Characters of a message.",
@@ -211,13 +209,9 @@ def bench(
     run = _Run(local, servers, pairs, connections, processes, size, give_up_s, progress.tell)
     try:
         if plot_path is not None:
-            check_plotting()
+            check_plotting(plot_path)
         results = _until_stopped(run.measure(loads, fault, runs))
-        progress.end()
-        if plot_path is not None:
-            plot(results, plot_path)
     except BenchError as error:
-        progress.end()
         raise click.ClickException(str(error)) from None
     finally:
         progress.end()
@@ -228,9 +222,11 @@ def bench(
         _print_csv(results)
     else:
         print(_as_text(results, run))
+    sys.stdout.flush()
+    if plot_path is not None:
+        plot(results, plot_path)
     faults = [f"{result.load.name}: {fault}" for result in results for fault in result.faults]
     if faults:
-        sys.stdout.flush()
         troubles = [result.counts.trouble for result in results if result.counts is not None and result.counts.trouble]
         say("; ".join(faults) + (f" ({troubles[0]})" if troubles else ""))
         return REFUSED
@@ -241,27 +237,27 @@ def _given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-class _Run:
+class _Run(msgspec.Struct, frozen=True):
     """A cluster, a generator, and what is measured with them.
 
-    Args:
+    Attributes:
         local: how many servers to start; None: `servers` run already.
+        servers: addresses; None: the usual ones.
+        pairs, connections: people who chat, people who are just there.
+        processes: of the generator.
+        size: characters of a message.
+        give_up_s: how long no primary may answer.
         tell: see `chatsvc.bench.steady.Tell`.
     """
 
-    def __init__(
-        self,
-        local: int | None,
-        servers: tuple[str, ...] | None,
-        pairs: int,
-        connections: int,
-        processes: int,
-        size: int,
-        give_up_s: float,
-        tell: Callable[[str, float], None],
-    ) -> None:
-        self.local, self.servers, self.pairs, self.connections = local, servers, pairs, connections
-        self.processes, self.size, self.give_up_s, self._tell = processes, size, give_up_s, tell
+    local: int | None
+    servers: tuple[str, ...] | None
+    pairs: int
+    connections: int
+    processes: int
+    size: int
+    give_up_s: float
+    tell: Callable[[str, float], None]
 
     async def measure(self, loads: Sequence["Load"], fault: str | None, runs: int) -> list["Result"]:
         """All loads, one after the other; with a fault, the one load goes on under it.
@@ -273,7 +269,7 @@ class _Run:
             from chatsvc.client.addresses import checked_servers
 
             return await self._measure(checked_servers(self.servers), None, loads, fault, runs)
-        self._tell("starting servers", 0.0)
+        self.tell("starting servers", 0.0)
         async with _temporary_cluster(self.local, 2 * self.pairs + self.connections + 100) as cluster:
             return await self._measure(tuple(cluster.addresses), cluster, loads, fault, runs)
 
@@ -292,7 +288,7 @@ class _Run:
 
         results = []
         async with Crew(self.processes) as crew:
-            bench = Bench(crew, AsyncCluster(servers, give_up_s=self.give_up_s), self.pairs, self._tell)
+            bench = Bench(crew, AsyncCluster(servers, give_up_s=self.give_up_s), self.pairs, self.tell)
             await bench.connect(servers, self.connections, self.size, self.give_up_s)
             for load in loads:
                 if fault is None:
@@ -303,7 +299,7 @@ class _Run:
                     await bench.end(result)
                     results.append(result)
             if cluster is None:
-                self._tell("deleting the accounts", 0.0)
+                self.tell("deleting the accounts", 0.0)
                 await crew.leave(delete=True)
         return results
 
@@ -397,8 +393,9 @@ def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(work)
 
         def stop(number: int) -> None:
+            if not stopped:  # a second one would break off the cleaning up, which does not take long
+                task.cancel()
             stopped.append(number)
-            task.cancel()
 
         for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:

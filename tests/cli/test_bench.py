@@ -138,6 +138,14 @@ def test_a_plot_without_matplotlib_is_refused_before_anything_is_measured(comman
     assert result.error_lines == ["chatsvc: a plot needs matplotlib: pip install 'chatsvc[bench]'"]
 
 
+def test_a_plot_of_a_format_that_does_not_exist_is_refused_at_once(commands: "Commands") -> None:
+    result = commands.run("bench", "--server", "127.0.0.1:1", "--plot", "curve.xyz")
+    assert (result.status, result.output) == (1, "")
+    (line,) = result.error_lines
+    assert line.startswith("chatsvc: curve.xyz: the name has to end with one of ")
+    assert ".png" in line
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")
 def test_ctrl_c_leaves_no_server_and_no_directory(commands: "Commands", tmp_path: Path) -> None:
     arguments = ("bench", "--local", "3", "--pairs", "3", "--duration", "600")
