@@ -170,13 +170,12 @@ async def test_a_grpc_server_of_another_kind_is_no_chat_server(fast: Timing) -> 
         await server.stop(None)
 
 
-async def test_servers_without_a_primary_are_waited_for_and_given_up(
-    scripted: Any, fast: Timing, free_port: int
-) -> None:
+async def test_servers_without_a_primary_are_waited_for_and_given_up(scripted: Any, free_port: int) -> None:
     backup = await scripted(role=rpb.ROLE_BACKUP)
-    text = await connect_error([f"127.0.0.1:{free_port}", backup.address], fast, give_up_s=0.6)
+    patient = Timing(connect_s=10)  # an answer may take as long as it likes, on a machine that is busy
+    text = await connect_error([f"127.0.0.1:{free_port}", backup.address], patient, give_up_s=0.6)
     assert text.startswith(f"Error connecting to {backup.address}: this server is not the primary; ")
-    assert backup.asked > 2
+    assert backup.asked > 1
 
 
 async def test_a_primary_that_comes_up_is_found(scripted: Any, fast: Timing) -> None:
