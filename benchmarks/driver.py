@@ -32,8 +32,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.dialects import DIALECTS, Dialect
-from benchmarks.http2 import GrpcStream
+from benchmarks.dialects import DIALECTS, Dialect, Stream
 
 FILLING = "t" * 64
 OFFLINE_WINDOW = 32
@@ -172,16 +171,19 @@ class User:
 
     def __init__(self, name: str, peer: str, dialect: Dialect, team: "Team") -> None:
         self.name, self.peer, self.dialect, self.team = name, peer, dialect, team
-        self.online: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.stream = GrpcStream(dialect.path, dialect.metadata(), self._take, self._ended)
+        self.online: asyncio.Future[None]
+        self.stream: Stream
         self.sent_ns: collections.deque[int] = collections.deque()  # of what is not acknowledged
         self.last_sent = self.last_acked = 0
         self.last_received = 0  # and all before it
         self.early: set[int] = set()  # received, above one that was not
 
     async def connect(self, host: str, port: int) -> None:
-        """Connect, log in, and wait until the server says so."""
-        await asyncio.get_running_loop().create_connection(lambda: self.stream, host, port)
+        """Connect, log in, and wait until the server says so; again after a stream has ended."""
+        loop = asyncio.get_running_loop()
+        self.online = loop.create_future()
+        self.stream = stream = self.dialect.stream(self._take, self._ended)
+        await loop.create_connection(lambda: stream, host, port)
         if login := self.dialect.login():
             self.stream.send(login)
             self.stream.flush()
@@ -243,7 +245,7 @@ class User:
         team.e2e_ns.append(now - int(text[:16], 16))
 
     def _ended(self, reason: str) -> None:
-        self.team.refuse(f"{self.name}: {reason}")
+        self.team.on_ended(self, reason)
         if not self.online.done():
             self.online.set_exception(RuntimeError(reason))
 
@@ -280,6 +282,10 @@ class Team:
         self.e2e_ns: list[int] = []
         self.late_ns: list[int] = []
 
+    def on_ended(self, user: User, reason: str) -> None:
+        """The server would not do something for a user, or the user's stream has ended."""
+        self.refuse(f"{user.name}: {reason}")
+
     def refuse(self, reason: str) -> None:
         """Count something that went wrong."""
         self.refused += 1
@@ -303,11 +309,13 @@ class Team:
 
     # ---- what the main process asks for
 
-    async def connect(self, names: list[tuple[str, str]], load: Load) -> float:
+    async def connect(self, names: list[tuple[str, str]], load: Load, receives: bool) -> float:
         """Connect and log in (name, peer); returns the time at which that began."""
         began_s = time.monotonic()
         dialect = DIALECTS[self._target.dialect]
-        users = [User(name, peer, dialect(name, load.acknowledge, load.numbers), self) for name, peer in names]
+        users = [
+            User(name, peer, dialect(name, load.acknowledge, load.numbers, receives), self) for name, peer in names
+        ]
         for user in users:
             user.last_received = self._last_received.get(user.name, 0)
         await asyncio.gather(*(user.connect(self._target.host, self._target.port) for user in users))
@@ -320,6 +328,14 @@ class Team:
             self._last_received[user.name] = user.last_received
             user.stream.close()
         self._users = []
+
+    async def leave(self) -> None:
+        """As `disconnect`, for good."""
+        for user in self._users:
+            if goodbye := user.dialect.goodbye():
+                user.stream.send(goodbye)
+                user.stream.flush()
+        await self.disconnect()
 
     def _counts(self) -> Counts:
         return Counts(
@@ -406,11 +422,11 @@ def _nothing(_user: User, _count: int) -> None:
     pass
 
 
-def _work(connection: Connection, target: Target) -> None:
+def _work(connection: Connection, target: Target, kind: type[Team]) -> None:
     """A process of the generator: does what it is asked for, until None is asked."""
 
     async def work() -> None:
-        team = Team(target)
+        team = kind(target)
         while (asked := await asyncio.to_thread(connection.recv)) is not None:
             method, arguments = asked
             try:
@@ -418,7 +434,7 @@ def _work(connection: Connection, target: Target) -> None:
             except Exception as error:
                 answer = error
             connection.send(answer)
-        await team.disconnect()
+        await team.leave()
 
     asyncio.run(work())
 
@@ -429,10 +445,10 @@ def _work(connection: Connection, target: Target) -> None:
 class Crew:
     """A process with a team; use as a context manager."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, kind: type[Team] = Team) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, target), daemon=True)
+        self._process = context.Process(target=_work, args=(theirs, target, kind), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -476,8 +492,8 @@ def run(target: Target, load: Load) -> Result:
     names = [(f"s{batch}{pair:03}", f"r{batch}{pair:03}") for pair in range(load.pairs)]
     swapped = [(recipient, sender) for sender, recipient in names]
     with Crew(target) as senders, Crew(target) as recipients:
-        recipients.ask("connect", swapped, load)
-        senders.ask("connect", names, load)
+        recipients.ask("connect", swapped, load, True)
+        senders.ask("connect", names, load, False)
         if load.mode == "offline":
             _run_offline(target, load, senders, recipients, swapped, result)
         else:
@@ -491,9 +507,9 @@ def _run_online(target: Target, load: Load, senders: Crew, recipients: Crew, res
     else:
         senders.ask("pace", load.rate)
     time.sleep(load.warm_up_s)
-    first, servers = _mark(senders, recipients), _cpu_s(target.pids)
+    first, servers = _mark(senders, recipients), cpu_s(target.pids)
     time.sleep(load.seconds)
-    last, servers_after = _mark(senders, recipients), _cpu_s(target.pids)
+    last, servers_after = _mark(senders, recipients), cpu_s(target.pids)
     seconds = [after.time_s - before.time_s for before, after in zip(first, last, strict=True)]
     result.acked_per_s = round((last[0].acked - first[0].acked) / seconds[0], 1)
     result.delivered_per_s = round((last[1].delivered - first[1].delivered) / seconds[1], 1)
@@ -510,9 +526,9 @@ def _run_offline(
 ) -> None:
     recipients.ask("disconnect")
     time.sleep(0.5)  # the server sees closed connections, which nobody confirms
-    first, servers = _mark(senders, recipients), _cpu_s(target.pids)
+    first, servers = _mark(senders, recipients), cpu_s(target.pids)
     queue_s = senders.ask("queue", load.messages, load.quiet_s)
-    last, servers_after = _mark(senders, recipients), _cpu_s(target.pids)
+    last, servers_after = _mark(senders, recipients), cpu_s(target.pids)
     result.ack_ms, _, _ = senders.ask("latencies")
     _stop(senders, load, result)
     result.acked_per_s = round(result.acked / queue_s, 1)
@@ -521,10 +537,10 @@ def _run_offline(
     if not DIALECTS[target.dialect].keeps_for_absent:
         return
     time.sleep(1.0)  # the queue is on disk and nothing happens, as when people are away
-    first, servers = _mark(senders, recipients), _cpu_s(target.pids)
-    began_s = recipients.ask("connect", names, load)
+    first, servers = _mark(senders, recipients), cpu_s(target.pids)
+    began_s = recipients.ask("connect", names, load, True)
     last_s = _arrive(recipients, load, result)
-    last, servers_after = _mark(senders, recipients), _cpu_s(target.pids)
+    last, servers_after = _mark(senders, recipients), cpu_s(target.pids)
     drain_s = last_s - began_s
     result.delivered_per_s = round(result.delivered / drain_s, 1)
     _, result.e2e_ms, _ = recipients.ask("latencies")
@@ -567,7 +583,8 @@ def _note_cpu(result: Result, generator: list[float], servers: list[float]) -> N
     result.generator_bound = max(generator) >= GENERATOR_CPU_MAX
 
 
-def _cpu_s(pids: Sequence[int]) -> list[float]:
+def cpu_s(pids: Sequence[int]) -> list[float]:
+    """CPU time that processes have used so far, seconds each."""
     times = [psutil.Process(pid).cpu_times() for pid in pids]
     return [cpu.user + cpu.system for cpu in times]
 
