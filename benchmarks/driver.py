@@ -185,9 +185,13 @@ class User:
         self.stream = stream = self.dialect.stream(self._take, self._ended)
         await loop.create_connection(lambda: stream, host, port)
         if login := self.dialect.login():
-            self.stream.send(login)
-            self.stream.flush()
-        await asyncio.wait_for(self.online, CONNECT_S)
+            stream.send(login)
+            stream.flush()
+        try:
+            await asyncio.wait_for(self.online, CONNECT_S)
+        except BaseException:
+            stream.close()
+            raise
 
     def send(self, count: int) -> None:
         """Queue messages as one frame."""

@@ -39,8 +39,8 @@ from benchmarks.dialects import DIALECTS
 from benchmarks.driver import Counts, Crew, Load, Target, Team, User, cpu_s
 from tests.cluster.processes import Cluster, running
 
-RETRY_S = 0.1
-"""A client that was turned away by all servers tries again after so long, or up to twice as long."""
+PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
+"""Between two attempts at all servers, as the client library has it: doubles, and is drawn from its upper half."""
 BACK_S = 120.0
 """Nobody is waited for longer."""
 LOGIN_S = 60.0
@@ -54,7 +54,8 @@ class Crowd(Team):
         super().__init__(target)
         self._addresses: list[tuple[str, int]] = []
         self._returning: set[asyncio.Task[None]] = set()
-        self.back_s: list[float] = []
+        self._away: set[str] = set()  # users who are on their way back
+        self._back_at: dict[str, float] = {}  # CLOCK_MONOTONIC, of users who are there again
         self._all_back = asyncio.Event()
 
     async def join(self, names: list[tuple[str, str]], load: Load, at_once: int) -> float:
@@ -78,37 +79,42 @@ class Crowd(Team):
 
     async def expect_loss(self, addresses: list[tuple[str, int]]) -> None:
         """From now on, whose stream ends comes back to one of these servers."""
-        self._addresses, self.back_s = addresses, []
+        self._addresses, self._back_at = addresses, {}
         self._all_back.clear()
 
     def on_ended(self, user: User, reason: str) -> None:
         """See `Team`."""
         if not self._addresses:
             super().on_ended(user, reason)
-        elif user.online.done():  # it was logged in; otherwise its return goes on
+        elif user.name not in self._away:  # else its return goes on
+            user.stream.close()
+            self._away.add(user.name)
+            self._back_at.pop(user.name, None)
             task = asyncio.ensure_future(self._return(user))
             self._returning.add(task)
             task.add_done_callback(self._returning.discard)
 
     async def _return(self, user: User) -> None:
-        for place in itertools.count(random.randrange(len(self._addresses))):
+        addresses, pause_s = self._addresses, PAUSE_S_MIN
+        for place in itertools.count(random.randrange(len(addresses))):
             try:
-                await asyncio.wait_for(user.connect(*self._addresses[place % len(self._addresses)]), LOGIN_S)
-                self.back_s.append(time.monotonic())
-                if len(self.back_s) == len(self._users):
+                await asyncio.wait_for(user.connect(*addresses[place % len(addresses)]), LOGIN_S)
+                self._away.remove(user.name)
+                self._back_at[user.name] = time.monotonic()
+                if len(self._back_at) == len(self._users):
                     self._all_back.set()
                 return
             except (OSError, RuntimeError, TimeoutError):
-                user.stream.close()
-                if place % len(self._addresses) == 0:
-                    await asyncio.sleep(random.uniform(RETRY_S, 2 * RETRY_S))
+                if place % len(addresses) == 0:
+                    await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
+                    pause_s = min(2 * pause_s, PAUSE_S_MAX)
 
     async def all_back(self, timeout_s: float) -> list[float]:
         """When each came back, of CLOCK_MONOTONIC; fewer than all if some did not in time."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._all_back.wait(), timeout_s)
         self._addresses = []
-        return sorted(self.back_s)
+        return sorted(self._back_at.values())
 
 
 def _target(cluster: Cluster, name: str) -> Target:

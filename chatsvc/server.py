@@ -4,6 +4,7 @@ import asyncio
 import gc
 import ipaddress
 import logging
+import resource
 import signal
 import socket
 import sys
@@ -213,6 +214,27 @@ class Server:
             self._directory = None
 
 
+DESCRIPTORS_BESIDE_SESSIONS = 256
+"""Files, other servers, and clients that only ask for something."""
+
+
+def raise_descriptor_limit(sessions: int) -> None:
+    """Let this process open a file for each session, as far as the system allows it; says so where it does not."""
+    wanted = sessions + DESCRIPTORS_BESIDE_SESSIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "only %s files may be open at once (ulimit -Hn): enough for about %s sessions, not %s; raise the limit, "
+            "or say --max-sessions",
+            f"{allowed:,}",
+            f"{max(0, allowed - DESCRIPTORS_BESIDE_SESSIONS):,}",
+            f"{sessions:,}",
+        )
+
+
 async def serve(settings: ServerSettings, on_condition: Callable[[Server, str], None]) -> None:
     """Run a server until SIGTERM or SIGINT, or until it fails.
 
@@ -247,6 +269,7 @@ async def serve(settings: ServerSettings, on_condition: Callable[[Server, str], 
 
 def run(settings: ServerSettings, on_condition: Callable[[Server, str], None]) -> None:
     """`serve` on an event loop of its own, the faster one where it is installed."""
+    raise_descriptor_limit(settings.sessions_max)
     # A full collection looks at everything that lives, and all sessions wait for it: what was imported is left out,
     # and collections are rare. The hot path makes no cycles.
     gc.collect()

@@ -21,6 +21,14 @@ from chatsvc.v1 import chat_pb2 as pb
 
 SERVICE = "chatsvc.v1.Chat"
 
+LOGINS_AT_ONCE = 64
+"""Most logins in work. After a failover everybody comes at the same moment, and what is decided together is answered
+together: thousands of answers in one turn of the event loop would keep the servers waiting for each other, until they
+take the primary for dead."""
+
+GOODBYES_AT_ONCE = 64
+"""How many sessions are ended in one turn of the event loop, for the same reason."""
+
 Context = aio.ServicerContext[Any, Any]
 
 
@@ -38,6 +46,8 @@ class ChatService:
         self._sessions: set[Session] = set()
         self._session_of: dict[bytes, Session] = {}  # by client id, logged in
         self._session_ended = asyncio.Event()
+        self._logins = asyncio.Semaphore(LOGINS_AT_ONCE)
+        self._goodbye: asyncio.Task[None] | None = None
         self._check: asyncio.TimerHandle | None = None
 
     @property
@@ -88,9 +98,15 @@ class ChatService:
         self.start()
 
     def say_goodbye(self, message: str) -> None:
-        """End every session; its client may log in again, here or elsewhere."""
-        for session in list(self._sessions):
+        """End every session that there is now, soon; its client may log in again, here or elsewhere."""
+        self._goodbye = asyncio.ensure_future(self._say_goodbye(list(self._sessions), message))
+
+    @staticmethod
+    async def _say_goodbye(sessions: list[Session], message: str) -> None:
+        for place, session in enumerate(sessions, start=1):
             session.end(pb.LOGOUT_REASON_SERVER_LEAVING, message)
+            if place % GOODBYES_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def all_gone(self) -> None:
         """Wait until there are no sessions."""
@@ -109,7 +125,7 @@ class ChatService:
         if len(self._sessions) >= self._sessions_max:
             limit = self._sessions_max
             await abort(context, TooManySessions(f"the server has as many sessions as it may ({limit:,})", limit=limit))
-        session = Session(self._engine, context, self._settings, self._logged_in)
+        session = Session(self._engine, context, self._settings, self._logins, self._logged_in)
         self._sessions.add(session)
         try:
             await session.run()

@@ -87,13 +87,20 @@ class Session:
         engine: what carries out operations.
         context: of the stream, whose frames are bytes in both directions.
         settings: see there.
+        logins: held while a login is in work.
         on_login: called with this session when it is logged in, to end an older stream of the same client.
     """
 
     def __init__(
-        self, engine: Engine, context: Context, settings: SessionSettings, on_login: Callable[["Session"], None]
+        self,
+        engine: Engine,
+        context: Context,
+        settings: SessionSettings,
+        logins: asyncio.Semaphore,
+        on_login: Callable[["Session"], None],
     ) -> None:
         self.engine, self.context, self.settings, self.on_login = engine, context, settings, on_login
+        self._logins = logins
         self.account_id = 0
         self.incarnation = 0
         self.client_id = b""
@@ -415,13 +422,16 @@ class Session:
                 opened.set_exception(outcome)
 
         first_unanswered = max(1, login.first_unanswered_op_seq)
-        self.engine.submit(
-            OpenSession(
-                login.user, client_id, self._receives, not login.existing_only, login.incarnation, first_unanswered
-            ),
-            done,
-        )
-        outcome = await opened
+        async with self._logins:
+            if self._ending:
+                return
+            self.engine.submit(
+                OpenSession(
+                    login.user, client_id, self._receives, not login.existing_only, login.incarnation, first_unanswered
+                ),
+                done,
+            )
+            outcome = await opened
         status = self.engine.status()
         self._push(
             pb.Event(

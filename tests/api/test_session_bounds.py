@@ -9,12 +9,16 @@ import pytest
 from grpc import aio
 
 from chatsvc.api.session import Session, SessionSettings
+from chatsvc.domain.commands import Command
 from chatsvc.domain.outcomes import Message
+from chatsvc.engine import Done
 from chatsvc.v1 import chat_pb2 as pb
 from chatsvc.v1 import replication_pb2
 from chatsvc.v1.replication_pb2_grpc import ReplicationStub
 
 CLIENT_ID = b"client-id-16-byt"
+LOGINS = 2
+"""So many logins at once in these tests."""
 
 
 class HeldContext:
@@ -58,10 +62,11 @@ class Held:
 
     def __init__(self, server: Any) -> None:
         self.engine = server.server.node
+        self.logins = asyncio.Semaphore(LOGINS)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, context: Any) -> Session:
-        session = Session(self.engine, context, SessionSettings(), lambda session: None)
+        session = Session(self.engine, context, SessionSettings(), self.logins, lambda session: None)
         self._tasks.append(asyncio.create_task(session.run()))
         return session
 
@@ -285,3 +290,30 @@ async def test_clients_that_reset_their_streams_leave_no_trace(server: Any, capl
             await api._chat._session_ended.wait()
     assert [record.getMessage() for record in caplog.records] == []
     assert isinstance(talker.call, aio.StreamStreamCall)
+
+
+async def test_a_storm_of_logins_reaches_the_engine_little_by_little(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit, in_work, most = held.engine.submit, 0, 0
+
+    def counted(command: Command, done: Done) -> None:
+        nonlocal in_work, most
+        in_work += 1
+        most = max(most, in_work)
+
+        def after(outcome: Any) -> None:
+            nonlocal in_work
+            in_work -= 1
+            done(outcome)
+
+        submit(command, after)
+
+    monkeypatch.setattr(held.engine, "submit", counted)
+    contexts = [HeldContext() for _ in range(5 * LOGINS)]
+    for number, context in enumerate(contexts):
+        held.start(context)
+        context.put(pb.Operation(login=pb.Login(user=f"user{number}")))
+    for context in contexts:
+        await context.expect("welcome")
+    assert most == LOGINS
