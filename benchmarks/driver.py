@@ -178,7 +178,7 @@ class User:
         self.last_received = 0  # and all before it
         self.early: set[int] = set()  # received, above one that was not
 
-    async def connect(self, host: str, port: int) -> None:
+    async def connect(self, host: str, port: int, timeout_s: float = CONNECT_S) -> None:
         """Connect, log in, and wait until the server says so; again after a stream has ended."""
         loop = asyncio.get_running_loop()
         self.online = loop.create_future()
@@ -188,7 +188,7 @@ class User:
             stream.send(login)
             stream.flush()
         try:
-            await asyncio.wait_for(self.online, CONNECT_S)
+            await asyncio.wait_for(self.online, timeout_s)
         except BaseException:
             stream.close()
             raise

@@ -41,6 +41,8 @@ from tests.cluster.processes import Cluster, running
 
 PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
 """Between two attempts at all servers, as the client library has it: doubles, and is drawn from its upper half."""
+ATTEMPT_S_MIN, ATTEMPT_S_MAX = 1.0, 5.0
+"""For one login at one server, as the client library has it: doubles each time it was not enough."""
 BACK_S = 120.0
 """Nobody is waited for longer."""
 LOGIN_S = 60.0
@@ -67,7 +69,7 @@ class Crowd(Team):
         async def log_in() -> None:
             for user in waiting:
                 user.last_received = self._last_received.get(user.name, 0)
-                await asyncio.wait_for(user.connect(self._target.host, self._target.port), LOGIN_S)
+                await user.connect(self._target.host, self._target.port, LOGIN_S)
                 joined.append(user)
 
         began_s = time.monotonic()
@@ -95,16 +97,18 @@ class Crowd(Team):
             task.add_done_callback(self._returning.discard)
 
     async def _return(self, user: User) -> None:
-        addresses, pause_s = self._addresses, PAUSE_S_MIN
+        addresses, pause_s, attempt_s = self._addresses, PAUSE_S_MIN, ATTEMPT_S_MIN
         for place in itertools.count(random.randrange(len(addresses))):
             try:
-                await asyncio.wait_for(user.connect(*addresses[place % len(addresses)]), LOGIN_S)
+                await user.connect(*addresses[place % len(addresses)], attempt_s)
                 self._away.remove(user.name)
                 self._back_at[user.name] = time.monotonic()
                 if len(self._back_at) == len(self._users):
                     self._all_back.set()
                 return
-            except (OSError, RuntimeError, TimeoutError):
+            except (OSError, RuntimeError, TimeoutError) as error:
+                if isinstance(error, TimeoutError):
+                    attempt_s = min(2 * attempt_s, ATTEMPT_S_MAX)
                 if place % len(addresses) == 0:
                     await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
                     pause_s = min(2 * pause_s, PAUSE_S_MAX)

@@ -1,6 +1,8 @@
 """`chatsvc serve`."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,3 +88,24 @@ def test_data_is_kept_where_a_users_data_belongs(monkeypatch: pytest.MonkeyPatch
     assert default_data_dir(50052) == Path("/data/chatsvc/50052")
     monkeypatch.setenv("XDG_DATA_HOME", "relative")
     assert default_data_dir(50052) == Path("/home/somebody/.local/share/chatsvc/50052")
+
+
+LIMITED = """
+import logging, resource, sys
+from chatsvc.server import raise_descriptor_limit
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 1_000))
+for sessions in (500, 5_000):
+    raise_descriptor_limit(sessions)
+    print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+"""
+
+
+def test_a_server_opens_as_many_files_as_it_may_and_says_when_that_is_too_few() -> None:
+    said = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True).stdout
+    enough, warning, too_few = said.splitlines()
+    assert enough == "756"
+    assert "only 1,000 files may be open" in warning
+    assert "about 744 sessions, not 5,000" in warning
+    assert too_few == "1000"

@@ -90,10 +90,10 @@ class ServerProcess:
 
 
 class Cluster:
-    """Servers by name, the first of which founds the cluster."""
+    """Servers by name, the first of which founds the cluster. A port for each, by default free ones."""
 
-    def __init__(self, directory: Path, size: int = 3) -> None:
-        ports = free_ports(size)
+    def __init__(self, directory: Path, size: int = 3, ports: list[int] | None = None) -> None:
+        ports = ports or free_ports(size)
         self.servers: dict[str, ServerProcess] = {}
         addresses = [f"127.0.0.1:{port}" for port in ports]
         for place, port in enumerate(ports):
