@@ -291,7 +291,7 @@ async def search(
                     await asking.failed(address, Unreached("the primary does not take the login", spoke=True))
             if not asking.is_complete:
                 continue
-            failure = NoPrimary(dict(asking.unreached))
+            failure = NoPrimary({address: asking.unreached[address] for address in servers})
             if first and failure.full is not None:
                 raise failure.full
             if not (failure.refused or (first and failure.silent)):
