@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from chatsvc.bench import orders
-from chatsvc.bench.orders import Answer, Connect, Counts, Failed, Order, Start, Taken, framed
+from chatsvc.bench.orders import Answer, Connect, Counts, Failed, Order, Served, Start, Taken, framed
 
 END_S = 5.0
 """How long a process may take to end by itself."""
@@ -114,9 +114,10 @@ class Crew:
         """See `orders.Expect`."""
         await self._all(orders.Expect(epoch), orders.Done)
 
-    async def served(self, timeout_s: float) -> int:
-        """When the last of all senders was served by a primary of a later reign; see `orders.AwaitServed`."""
-        return max(answer.worst_ns for answer in await self._all(orders.AwaitServed(timeout_s), orders.Served))
+    async def served(self, timeout_s: float) -> Served:
+        """Wait until all senders were served by a primary of a later reign; see `orders.AwaitServed`."""
+        parts = await self._all(orders.AwaitServed(timeout_s), Served)
+        return Served(max(part.last_ns for part in parts), max(part.pause_ns for part in parts))
 
     async def leave(self, *, delete: bool) -> None:
         """Have everybody log out."""

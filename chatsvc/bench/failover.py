@@ -26,9 +26,11 @@ class Fault(Protocol):
 
     Attributes:
         name: for people and scripts.
+        is_order: whether the primary is told to go, and serves until it does; else it serves no more at once.
     """
 
     name: str
+    is_order: bool
 
     async def strike(self, primary: str) -> int:
         """Do it to the server at that address.
@@ -45,22 +47,23 @@ async def measure_failovers(bench: Bench, fault: Fault, runs: int) -> Failover:
     """Faults, one after the other, while the pairs of a bench chat.
 
     Raises:
-        BenchError: there was no new primary, or the servers were not in sync again in time.
+        BenchError: there was no new primary, or those in sync before were not in sync again in time.
     """
-    everybody = len((await bench.cluster.status()).members)
+    everybody = sum(member.in_sync for member in (await bench.cluster.status()).members)
+    if everybody < 2:
+        raise BenchError("a failover takes two servers in sync")
     waited_ms: list[float] = []
     for number in range(runs):
         bench.tell(f"{fault.name}, {runs} times", number / runs)
         status = await _all_in_sync(bench, everybody)
         assert status.primary is not None
-        await bench.crew.expect(status.epoch)
         await asyncio.sleep(random.uniform(*BETWEEN_S))
+        await bench.crew.expect(status.epoch)
         began_ns = await fault.strike(status.primary)
-        try:
-            served_ns = await bench.crew.served(SERVED_S)
-        finally:
-            await fault.heal()
-        waited_ms.append(round((served_ns - began_ns) / 1e6, 1))
+        served = await bench.crew.served(SERVED_S)
+        await fault.heal()
+        waited_ns = served.pause_ns if fault.is_order else served.last_ns - began_ns
+        waited_ms.append(round(waited_ns / 1e6, 1))
     await _all_in_sync(bench, everybody)
     return Failover(fault.name, waited_ms)
 

@@ -174,10 +174,12 @@ class Served(msgspec.Struct, tag=True, frozen=True):
     """All have been served.
 
     Attributes:
-        worst_ns: when the last of them was.
+        last_ns: when the last of them was.
+        pause_ns: longest time that one of them had no acknowledgement, from the order to expect that on.
     """
 
-    worst_ns: int
+    last_ns: int
+    pause_ns: int
 
 
 class Failed(msgspec.Struct, tag=True, frozen=True):

@@ -4,11 +4,16 @@ import time
 from asyncio import Future
 from collections import deque
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from chatsvc.bench import SIZE_MIN
 from chatsvc.client import AsyncClient, Message, Receipt, SessionEnded, State, Timing
 from chatsvc.domain.errors import ChatError
+
+Wrong = Literal["doubled", "reordered", "foreign", "refused"]
+"""A delivery of what was delivered before, of what was sent before the last one, of what was not sent; a send that was
+refused, or a session that has ended.
+"""
 
 
 class Tally(Protocol):
@@ -23,17 +28,8 @@ class Tally(Protocol):
     def served_anew(self) -> None:
         """A sender that was expected to be served again has been."""
 
-    def doubled(self, what: str) -> None:
-        """A message was delivered again."""
-
-    def reordered(self, what: str) -> None:
-        """A message was delivered after one that was sent later."""
-
-    def foreign(self, what: str) -> None:
-        """Something was delivered that was not sent."""
-
-    def refused(self, what: str) -> None:
-        """A send was refused, or a session has ended."""
+    def went_wrong(self, kind: Wrong, what: str) -> None:
+        """Something has happened that must not; `what` says it in words."""
 
 
 class Pair:
@@ -51,6 +47,7 @@ class Pair:
             delivered; by number.
         backlog: when messages were due that wait for room in the window.
         served_ns: when the first acknowledgement came that `expect` waits for.
+        pause_ns: longest time without an acknowledgement from `expect` until then.
     """
 
     def __init__(self, number: int, batch: str, size: int, tally: Tally) -> None:
@@ -60,7 +57,9 @@ class Pair:
         self.undelivered: dict[int, int] = {}
         self.backlog: deque[int] = deque()
         self.served_ns: int | None = None
+        self.pause_ns = 0
         self._expected_epoch: int | None = None  # a later one is waited for
+        self._acked_ns = 0  # last, or since when acknowledgements are waited for
         self._tally = tally
         self._filling = "t" * (size - SIZE_MIN)
         self._highest_delivered = 0
@@ -124,10 +123,11 @@ class Pair:
     def expect(self, epoch: int) -> None:
         """Note when the first acknowledgement comes from a primary of a later reign than this."""
         self._expected_epoch, self.served_ns = epoch, None
+        self._acked_ns, self.pause_ns = time.monotonic_ns(), 0
 
     def _state_changed(self, name: str, state: State, detail: str) -> None:
         if state is State.CLOSED and name not in self._leaving:
-            self._tally.refused(f"{name}: {detail}")
+            self._tally.went_wrong("refused", f"{name}: {detail}")
 
     def _answered(self, number: int, answer: "Future[Receipt]") -> None:
         now_ns = time.monotonic_ns()
@@ -138,12 +138,15 @@ class Pair:
             if isinstance(error, ChatError) and not isinstance(error, SessionEnded):
                 del self.unanswered[number]
                 self.undelivered.pop(number, None)
-                self._tally.refused(f"{self.sender_name}, message {number}: {error}")
+                self._tally.went_wrong("refused", f"{self.sender_name}, message {number}: {error}")
             return  # otherwise the session has ended, and what became of the message is not known
         due_ns = self.unanswered.pop(number)
-        if self._expected_epoch is not None and self._sender.epoch > self._expected_epoch:
-            self._expected_epoch, self.served_ns = None, now_ns
-            self._tally.served_anew()
+        if self._expected_epoch is not None:
+            self.pause_ns = max(self.pause_ns, now_ns - self._acked_ns)
+            self._acked_ns = now_ns
+            if self._sender.epoch > self._expected_epoch:
+                self._expected_epoch, self.served_ns = None, now_ns
+                self._tally.served_anew()
         self._tally.acknowledged(self, now_ns - due_ns, now_ns)
 
     def _delivered(self, message: Message) -> None:
@@ -152,14 +155,16 @@ class Pair:
         digits = text[:SIZE_MIN]
         number = int(digits) if digits.isdecimal() else 0
         if not 1 <= number <= self.last_sent or text[SIZE_MIN:] != self._filling or message.sender != self.sender_name:
-            self._tally.foreign(f"{self.recipient_name} got {text[:40]!a} from {message.sender!a}")
+            self._tally.went_wrong("foreign", f"{self.recipient_name} got {text[:40]!a} from {message.sender!a}")
             return
         due_ns = self.undelivered.pop(number, None)
         if due_ns is None:
-            self._tally.doubled(f"{self.recipient_name} got message {number} again")
+            self._tally.went_wrong("doubled", f"{self.recipient_name} got message {number} again")
             return
         if number < self._highest_delivered:
-            self._tally.reordered(f"{self.recipient_name} got message {number} after {self._highest_delivered}")
+            self._tally.went_wrong(
+                "reordered", f"{self.recipient_name} got message {number} after {self._highest_delivered}"
+            )
         self._highest_delivered = max(self._highest_delivered, number)
         self._tally.delivered(now_ns - due_ns, now_ns)
 

@@ -86,10 +86,11 @@ class Sessions(msgspec.Struct, frozen=True):
 
 
 class Failover(msgspec.Struct, frozen=True):
-    """How long senders waited: of each run, the time from the fault to the worst sender's first acknowledgement.
+    """How long senders waited: of each run, the time from the fault to the worst sender's first acknowledgement by
+    another primary. Where the primary was ordered to go, the longest time that a sender had no acknowledgement.
 
     Attributes:
-        fault: kill, stop or step-down.
+        fault: kill, stop or term.
         ms: of each run, in order.
     """
 
@@ -136,7 +137,7 @@ class Result(msgspec.Struct):
         return self.cpu.generator_bound or (self.drain_cpu is not None and self.drain_cpu.generator_bound)
 
     @property
-    def faults(self) -> list[str]:
+    def wrong(self) -> list[str]:
         """What must not be: lost, doubled, …; empty if all is well."""
         assert self.counts is not None
         counts = self.counts

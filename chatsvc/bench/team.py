@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from chatsvc.bench.histogram import Histogram
-from chatsvc.bench.orders import Connect, Connected, Counts, Start, Taken
-from chatsvc.bench.pair import Pair, leave
+from chatsvc.bench.orders import Connect, Connected, Counts, Served, Start, Taken
+from chatsvc.bench.pair import Pair, Wrong, leave
 from chatsvc.client import AsyncClient, Timing
 
 LOGINS_MAX = 64
@@ -27,7 +27,7 @@ class Team:
         self._left: int | None = 0  # messages to send yet; None: any number
         self._pacing: asyncio.Task[None] | None = None
         self._acked = self._delivered = self._acked_ns = self._delivered_ns = 0
-        self._doubled = self._reordered = self._foreign = self._refused = 0
+        self._wrong: dict[Wrong, int] = {"doubled": 0, "reordered": 0, "foreign": 0, "refused": 0}
         self._trouble = ""
         self._ack, self._e2e, self._late = Histogram(), Histogram(), Histogram()
         self._awaited: tuple[Callable[[], bool], asyncio.Event] | None = None
@@ -121,12 +121,12 @@ class Team:
             return not any(pair.unanswered or (deliveries and pair.undelivered) for pair in self._pairs)
 
         seen = -1
-        while not all_came() and (now := self._acked + self._delivered + self._refused) != seen:
+        while not all_came() and (now := self._acked + self._delivered + self._wrong["refused"]) != seen:
             seen = now
             await self.until(all_came, quiet_s)
 
-    async def served(self, timeout_s: float) -> int:
-        """When the last sender had what `expect` waits for.
+    async def served(self, timeout_s: float) -> Served:
+        """Wait until all senders have had what `expect` waits for.
 
         Raises:
             TimeoutError: not all have had it in time.
@@ -141,7 +141,10 @@ class Team:
             raise TimeoutError(
                 f"{len(missing)} senders were not served within {timeout_s:g} s, {missing[0]} among them"
             )
-        return max(pair.served_ns or 0 for pair in self._pairs)
+        return Served(
+            max(pair.served_ns or 0 for pair in self._pairs),
+            max(pair.pause_ns for pair in self._pairs),
+        )
 
     def expect(self, epoch: int) -> None:
         """See `Pair.expect`."""
@@ -177,10 +180,7 @@ class Team:
             acked=self._acked,
             delivered=self._delivered,
             lost=sum(pair.lost for pair in self._pairs),
-            doubled=self._doubled,
-            reordered=self._reordered,
-            foreign=self._foreign,
-            refused=self._refused,
+            **self._wrong,
             unanswered=sum(len(pair.unanswered) for pair in self._pairs),
             trouble=self._trouble,
             acked_ns=self._acked_ns,
@@ -217,27 +217,9 @@ class Team:
         """See `pair.Tally`."""
         self._note()
 
-    def doubled(self, what: str) -> None:
+    def went_wrong(self, kind: Wrong, what: str) -> None:
         """See `pair.Tally`."""
-        self._doubled += 1
-        self._trouble = self._trouble or what
-        self._note()
-
-    def reordered(self, what: str) -> None:
-        """See `pair.Tally`."""
-        self._reordered += 1
-        self._trouble = self._trouble or what
-        self._note()
-
-    def foreign(self, what: str) -> None:
-        """See `pair.Tally`."""
-        self._foreign += 1
-        self._trouble = self._trouble or what
-        self._note()
-
-    def refused(self, what: str) -> None:
-        """See `pair.Tally`."""
-        self._refused += 1
+        self._wrong[kind] += 1
         self._trouble = self._trouble or what
         self._note()
 

@@ -7,7 +7,7 @@ import sys
 import msgspec
 
 from chatsvc.bench import orders
-from chatsvc.bench.orders import Answer, Done, Failed, Order, Served, framed
+from chatsvc.bench.orders import Answer, Done, Failed, Order, framed
 from chatsvc.bench.team import Team
 from chatsvc.client import ConnectError, SessionEnded
 from chatsvc.domain.errors import ChatError
@@ -56,7 +56,7 @@ async def obey(team: Team, order: Order) -> Answer:
         case orders.Expect():
             team.expect(order.epoch)
         case orders.AwaitServed():
-            return Served(await team.served(order.timeout_s))
+            return await team.served(order.timeout_s)
         case orders.Leave():
             await team.leave(delete=order.delete)
     return Done()

@@ -3,37 +3,27 @@
 import asyncio
 import csv
 import os
-import shutil
 import signal
 import sys
-import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import msgspec
 
 from chatsvc.bench import SIZE_MIN
 from chatsvc.cli.failures import DONE, REFUSED, say
-from chatsvc.cli.local import NAMES, LocalCluster, LocalServer, free_ports
+from chatsvc.cli.local import NAMES
+from chatsvc.cli.measurement import SIGNALS, Measurement
 from chatsvc.cli.options import json_option, option, server_options
 from chatsvc.cli.render import counted, harmless, json_line, table
 from chatsvc.cli.signals import STOPPING, Stopped
 from chatsvc.domain.limits import TEXT_CODE_POINTS_MAX, WINDOW_OPS
 
 if TYPE_CHECKING:
-    from chatsvc.bench.failover import Fault
-    from chatsvc.bench.results import Load, Millis, Result
-    from chatsvc.bench.steady import Bench
+    from chatsvc.bench.results import Millis, Result
 
 T = TypeVar("T")
-
-FAULTS = ("kill", "stop")
-LOCAL_ONLY = ("kill", "stop")
-"""These are done to processes; a cluster of somebody else's is spared."""
 
 
 class Numbers(click.ParamType[tuple[Any, ...]]):
@@ -126,9 +116,9 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option(
     "--failover",
     "fault",
-    type=click.Choice(FAULTS),
-    help="Afterwards, do this to the primary again and again, and measure how long senders wait: kill -9 it, or stop "
-    "it (SIGSTOP); these need --local.",
+    type=click.Choice(list(SIGNALS)),
+    help="Afterwards, do this to the primary again and again, and measure how long senders wait: kill -9, SIGSTOP "
+    "or SIGTERM; needs --local.",
 )
 @_option("--runs", metavar="N", type=click.IntRange(min=1), default=10, show_default=True, help="So many times.")
 @_option(
@@ -184,7 +174,7 @@ def bench(
     """
     if local is not None and _given(context, "servers"):
         raise click.UsageError("Either --local or --server.")
-    if fault in LOCAL_ONLY and local is None:
+    if fault in SIGNALS and local is None:
         raise click.UsageError(
             f"--failover {fault} needs --local: it is done to servers that this command has started."
         )
@@ -206,7 +196,7 @@ def bench(
     loads = [Load(window, rate, size, messages, duration_s, warm_up_s, offline) for window, rate in steps]
     processes = min(pairs, processes or max(2, (os.cpu_count() or 1) // 2))
     progress = _Progress()
-    run = _Run(local, servers, pairs, connections, processes, size, give_up_s, progress.tell)
+    run = Measurement(local, servers, pairs, connections, processes, size, give_up_s, progress.tell)
     try:
         if plot_path is not None:
             check_plotting(plot_path)
@@ -225,159 +215,16 @@ def bench(
     sys.stdout.flush()
     if plot_path is not None:
         plot(results, plot_path)
-    faults = [f"{result.load.name}: {fault}" for result in results for fault in result.faults]
-    if faults:
+    wrong = [f"{result.load.name}: {what}" for result in results for what in result.wrong]
+    if wrong:
         troubles = [result.counts.trouble for result in results if result.counts is not None and result.counts.trouble]
-        say("; ".join(faults) + (f" ({troubles[0]})" if troubles else ""))
+        say("; ".join(wrong) + (f" ({troubles[0]})" if troubles else ""))
         return REFUSED
     return DONE
 
 
 def _given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-
-class _Run(msgspec.Struct, frozen=True):
-    """A cluster, a generator, and what is measured with them.
-
-    Attributes:
-        local: how many servers to start; None: `servers` run already.
-        servers: addresses; None: the usual ones.
-        pairs, connections: people who chat, people who are just there.
-        processes: of the generator.
-        size: characters of a message.
-        give_up_s: how long no primary may answer.
-        tell: see `chatsvc.bench.steady.Tell`.
-    """
-
-    local: int | None
-    servers: tuple[str, ...] | None
-    pairs: int
-    connections: int
-    processes: int
-    size: int
-    give_up_s: float
-    tell: Callable[[str, float], None]
-
-    async def measure(self, loads: Sequence["Load"], fault: str | None, runs: int) -> list["Result"]:
-        """All loads, one after the other; with a fault, the one load goes on under it.
-
-        Raises:
-            BenchError, ConnectError: it could not be done.
-        """
-        if self.local is None:
-            from chatsvc.client.addresses import checked_servers
-
-            return await self._measure(checked_servers(self.servers), None, loads, fault, runs)
-        self.tell("starting servers", 0.0)
-        async with _temporary_cluster(self.local, 2 * self.pairs + self.connections + 100) as cluster:
-            return await self._measure(tuple(cluster.addresses), cluster, loads, fault, runs)
-
-    async def _measure(
-        self,
-        servers: tuple[str, ...],
-        cluster: LocalCluster | None,
-        loads: Sequence["Load"],
-        fault: str | None,
-        runs: int,
-    ) -> list["Result"]:
-        from chatsvc.bench.crew import Crew
-        from chatsvc.bench.failover import measure_failovers
-        from chatsvc.bench.steady import Bench
-        from chatsvc.client import AsyncCluster
-
-        results = []
-        async with Crew(self.processes) as crew:
-            bench = Bench(crew, AsyncCluster(servers, give_up_s=self.give_up_s), self.pairs, self.tell)
-            await bench.connect(servers, self.connections, self.size, self.give_up_s)
-            for load in loads:
-                if fault is None:
-                    results.append(await bench.run(load))
-                else:
-                    result = await bench.begin(load)
-                    result.failover = await measure_failovers(bench, self._fault(fault, bench, cluster), runs)
-                    await bench.end(result)
-                    results.append(result)
-            if cluster is None:
-                self.tell("deleting the accounts", 0.0)
-                await crew.leave(delete=True)
-        return results
-
-    def _fault(self, name: str, bench: "Bench", cluster: LocalCluster | None) -> "Fault":
-        assert cluster is not None
-        return _Kill(cluster) if name == "kill" else _Stop(cluster)
-
-
-class _Kill:
-    """kill -9; the server is started again afterwards."""
-
-    name = "kill"
-
-    def __init__(self, cluster: LocalCluster) -> None:
-        self._cluster = cluster
-        self._victim: LocalServer
-
-    async def strike(self, primary: str) -> int:
-        """See `Fault`."""
-        self._victim = self._cluster.at(primary)
-        began_ns = time.monotonic_ns()
-        await self._cluster.end(self._victim, signal.SIGKILL)
-        return began_ns
-
-    async def heal(self) -> None:
-        """See `Fault`."""
-        await self._cluster.start(self._victim)
-
-
-class _Stop:
-    """SIGSTOP: the server hangs, and goes on afterwards."""
-
-    name = "stop"
-
-    def __init__(self, cluster: LocalCluster) -> None:
-        self._cluster = cluster
-        self._victim: LocalServer
-
-    async def strike(self, primary: str) -> int:
-        """See `Fault`."""
-        self._victim = self._cluster.at(primary)
-        began_ns = time.monotonic_ns()
-        self._victim.signal(signal.SIGSTOP)
-        return began_ns
-
-    async def heal(self) -> None:
-        """See `Fault`."""
-        self._victim.signal(signal.SIGCONT)
-
-
-@asynccontextmanager
-async def _temporary_cluster(count: int, sessions: int) -> AsyncIterator[LocalCluster]:
-    """Servers on free ports, all in sync; they and their directory are gone afterwards.
-
-    Args:
-        sessions: most that there will be.
-    """
-    from chatsvc.bench.crew import BenchError
-
-    said: list[str] = []
-
-    def on_line(server: LocalServer, line: str) -> None:
-        said.append(f"{server.name}: {line}")
-        del said[:-20]
-
-    directory = Path(tempfile.mkdtemp(prefix="chatsvc-bench-"))
-    try:
-        options = ["--max-sessions", str(sessions)]
-        cluster = LocalCluster(free_ports(count), directory, on_line, options)
-        try:
-            await cluster.start_all()
-            if not await cluster.all_in_sync():
-                raise BenchError(f"a server did not start: {harmless(said[-1] if said else '')}")
-            yield cluster
-        finally:
-            await cluster.end_all(signal.SIGKILL)  # what they have is of no use to anybody
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
@@ -449,7 +296,7 @@ def _print_csv(results: Sequence["Result"]) -> None:
     writer.writerows(row(result.fields()) for result in results)
 
 
-def _as_text(results: Sequence["Result"], run: _Run) -> str:
+def _as_text(results: Sequence["Result"], run: Measurement) -> str:
     from chatsvc.bench.results import Millis
 
     rows = [["LOAD", "ACKED/S", "DELIVERED/S", "ACK MS", "P99", "END TO END MS", "P99", "CORES: SERVERS", "GENERATOR"]]

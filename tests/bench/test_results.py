@@ -71,8 +71,8 @@ def test_failover_percentiles_are_of_the_nearest_rank() -> None:
 
 
 def test_what_must_not_be_is_named() -> None:
-    assert result().faults == []
+    assert result().wrong == []
     parts = [counts(lost=1_000, trouble="the first"), counts(lost=1, doubled=2, time_ns=5, trouble="the second")]
     whole = together(parts)
     assert (whole.lost, whole.doubled, whole.time_ns, whole.trouble) == (1_001, 2, 5, "the first")
-    assert result(counts=whole).faults == ["1,001 lost", "2 doubled"]
+    assert result(counts=whole).wrong == ["1,001 lost", "2 doubled"]

@@ -72,9 +72,9 @@ class Process:
         """Send it a signal."""
         self.popen.send_signal(number)
 
-    def end(self, data: bytes = b"") -> tuple[int, str, str]:
+    def end(self, data: bytes = b"", deadline_s: float = DEADLINE_S) -> tuple[int, str, str]:
         """Give it the rest of its input and wait for its end: exit status, rest of its output, its errors."""
-        output, errors = self.popen.communicate(data or None, timeout=DEADLINE_S)
+        output, errors = self.popen.communicate(data or None, timeout=deadline_s)
         return self.popen.returncode, (output or b"").decode(), (errors or b"").decode()
 
     def kill(self) -> None:
@@ -198,9 +198,11 @@ class Commands:
         self._started.append(process)
         return process
 
-    def run(self, *arguments: str, data: bytes = b"", env: dict[str, str] | None = None) -> Result:
+    def run(
+        self, *arguments: str, data: bytes = b"", env: dict[str, str] | None = None, deadline_s: float = DEADLINE_S
+    ) -> Result:
         """Run a command to its end."""
-        return Result(*self.start(*arguments, env=env).end(data))
+        return Result(*self.start(*arguments, env=env).end(data, deadline_s))
 
     def shell(self, script: str) -> Result:
         """Run a bash script to its end, in which `chatsvc` is the program."""
