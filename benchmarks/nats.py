@@ -141,7 +141,7 @@ def make_stream(port: int, replicas: int, deadline_s: float) -> str:
         Name of the server that leads it.
 
     Raises:
-        RuntimeError: they did not in time.
+        TimeoutError: they did not in time.
     """
     config = {"name": STREAM, "subjects": ["chat.>"], "num_replicas": replicas, "storage": "file"}
     config |= {"retention": "limits", "discard": "old", "max_consumers": -1, "max_msgs": -1, "max_bytes": -1}
@@ -159,7 +159,7 @@ def make_stream(port: int, replicas: int, deadline_s: float) -> str:
         except OSError:
             pass
         time.sleep(0.2)
-    raise RuntimeError(f"no stream with {replicas} replicas: {said}")
+    raise TimeoutError(f"no stream with {replicas} replicas: {said}")
 
 
 def _call(port: int, subject: str, request: dict[str, Any]) -> dict[str, Any]:

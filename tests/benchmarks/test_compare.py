@@ -1,15 +1,18 @@
 """The comparison, tiny: real processes of both servers, sound runs, figures that fit together."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks import nats
-from benchmarks.compare import compare, server_cpu_us, summarise, table
-from benchmarks.driver import Load
+from benchmarks.compare import CONTENDERS, compare, server_cpu_us, summarise, table
+from benchmarks.driver import Load, Target, run
 
-LOAD = Load("saturate", seconds=0.3, warm_up_s=0.1, window=4, pairs=3)
+LOAD = Load("saturate", seconds=1.0, warm_up_s=0.2, window=4, pairs=3)
 
 
 def test_both_servers_are_compared_under_the_same_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,11 +35,31 @@ def test_both_servers_are_compared_under_the_same_load(tmp_path: Path, capsys: p
 
 @pytest.mark.skipif(nats.executable() is None, reason="no nats-server, see the extra `peers`")
 def test_all_that_three_nats_servers_acknowledge_is_delivered(tmp_path: Path) -> None:
-    offline = replace(LOAD, mode="offline", messages=20)
-    results = compare([LOAD, offline], rounds=1, directory=tmp_path, backups=2, peers=["nats"])[0]
-    for load in (LOAD, offline):
-        result = results[load.name]["nats"]
+    with CONTENDERS["nats"](tmp_path, 2) as target:
+        saturated, offline = run(target, LOAD), run(target, replace(LOAD, mode="offline", messages=20))
+    for result in (saturated, offline):
         assert result.is_sound
         assert result.sent == result.acked == result.delivered > 0
-    assert len(results["W=4"]["nats"].cpu["servers"]) == 3
-    assert results["offline"]["nats"].sent == 3 * 20
+    assert len(saturated.cpu["servers"]) == 3
+    assert offline.sent == 3 * 20
+
+
+def test_a_round_in_which_a_server_turns_people_away_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    starts = 0
+
+    @contextmanager
+    def gone_at_first(directory: Path, backups: int) -> Iterator[Target]:
+        nonlocal starts
+        starts += 1
+        with CONTENDERS["chatsvc"](directory, backups) as target:
+            if starts == 1:
+                psutil.Process(target.pids[0]).kill()
+            yield target
+
+    monkeypatch.setitem(CONTENDERS, "prototype", gone_at_first)
+    figures = compare([LOAD], rounds=1, directory=tmp_path, backups=0, peers=["prototype"])
+    assert starts == 2
+    assert figures[0]["W=4"]["prototype"].is_sound
+    assert "round 1 is done again" in capsys.readouterr().err
