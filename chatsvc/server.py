@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from chatsvc import failpoints
 from chatsvc.api.server import ApiServer
 from chatsvc.api.session import SessionSettings
 from chatsvc.node.node import Node
@@ -193,6 +194,8 @@ class Server:
                 f"can't listen on {settings.listen}: another program has the port, or the host is not this machine's"
             ) from None
         await api.start()
+        if failpoints.ON:
+            failpoints.reach("listening")
         node.begin(api.serve_clients, self._on_condition)
         log.info("listening on %s, data in %s", self.address, settings.data_dir)
 

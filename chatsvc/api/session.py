@@ -22,6 +22,7 @@ import msgspec
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from chatsvc import failpoints
 from chatsvc.api import reads
 from chatsvc.api.events import fill_message
 from chatsvc.api.status import abort, error_event
@@ -200,8 +201,12 @@ class Session:
                 continue
             frame, highest_inbox_seq = self._next_frame()
             self._write_began = loop.time()
+            if failpoints.ON:
+                failpoints.reach("answer_before_write")
             try:
                 await write(frame)
+                if failpoints.ON:
+                    failpoints.reach("answer_after_write")
             except _ENDED:
                 return  # the client is gone
             finally:

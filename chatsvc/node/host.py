@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 
+from chatsvc import failpoints
 from chatsvc.node.links import Links
 from chatsvc.node.probes import Probes
 from chatsvc.replication import Entry, HardState, Identity, LogView, Settings, Status
@@ -114,6 +115,8 @@ class Host:
         self._turn_due = False
         if self._closed:
             return
+        if failpoints.ON:
+            failpoints.reach("turn")
         replica = self.replica
         events, self._events = self._events or [Tick()], []
         now = now_ms()
@@ -127,7 +130,11 @@ class Host:
             log.exception("the replica failed")
             self._on_failure(error)
             return
+        if failpoints.ON and ready.envelopes:
+            failpoints.reach("send_before")
         self.links.send(ready.envelopes)
+        if failpoints.ON and ready.envelopes:
+            failpoints.reach("send_after")
         if ready.save is not None:
             self._saves.append(ready.save)
             self._save_waiting()
@@ -176,6 +183,8 @@ class Host:
         self._log_thread.submit(self._store.carry_out, operations).add_done_callback(self._saved)
 
     def _saved(self, done: "asyncio.Future[None]") -> None:
+        if failpoints.ON:
+            failpoints.reach("saved")
         error = done.exception()
         if error is None:
             last = self._saving[-1]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from chatsvc import failpoints
 from chatsvc.domain.commands import AdvanceCursors, Command, OpenSession
 from chatsvc.domain.errors import DiskFull, NotPrimary, NotReady, Unavailable
 from chatsvc.domain.outcomes import Message, Outcome
@@ -111,6 +112,8 @@ class Node:
         opened = await open_replica(directory, settings, self._log_thread)
         self._machine = machine = Machine(directory.state, self._state_thread, self._read_thread, self._fail)
         # Only what is known to be committed is applied; the rest is the replica's to find out.
+        if failpoints.ON:
+            failpoints.reach("replay")
         known = max(opened.hard_state.commit_index, machine.applied_index)
         while machine.applied_index < known:
             first = machine.applied_index + 1
@@ -216,15 +219,21 @@ class Node:
 
     def _apply(self, entry: Entry) -> None:
         machine = self._machine
+        if failpoints.ON:
+            failpoints.reach("apply_before")
         if entry.kind != EntryKind.OP:
             machine.skip(entry.index)
             return
         group = self._groups.pop(entry.index, None)
         if group is not None and entry.epoch == self._reign:
             outcomes = machine.apply(entry.index, group.time_us, group.commands)
+            if failpoints.ON:
+                failpoints.reach("reply_before")
             for done, outcome in zip(group.waiting, outcomes, strict=True):
                 machine.announce(outcome)
                 done(outcome)
+            if failpoints.ON:
+                failpoints.reach("reply_after")
         else:
             machine.apply(entry.index, *decode_commands(entry.payload))
 
@@ -250,7 +259,11 @@ class Node:
             self._last_time_us = self._machine.time_us
             self._serves.set()
             log.info("serving clients, epoch %s", epoch)
+            if failpoints.ON:
+                failpoints.reach("serving_before")
             self._on_serving(True)
+            if failpoints.ON:
+                failpoints.reach("serving_after")
             self._news.ring()
             self._tell_condition()
 
@@ -383,6 +396,8 @@ class Node:
             return
         if self._held_back:
             return
+        if failpoints.ON:
+            failpoints.reach("propose_before")
         count = min(len(self._queue), ENTRY_COMMANDS_MAX)
         time_us = max(time.time_ns() // 1_000, self._last_time_us + 1)
         while True:
@@ -431,6 +446,8 @@ class Node:
         if self._flush_due is not None:
             self._flush_due.cancel()
             self._flush_due = None
+        if failpoints.ON:
+            failpoints.reach("acknowledgements_before")
         acknowledged, self._acknowledged = self._acknowledged, {}
 
         def done(outcome: Outcome | Unavailable) -> None:

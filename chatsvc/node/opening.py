@@ -5,6 +5,7 @@ import secrets
 
 import msgspec
 
+from chatsvc import failpoints
 from chatsvc.node.probes import identify
 from chatsvc.replication import HardState, Identity, LogView, Settings, boot_id
 from chatsvc.replication.founding import found
@@ -47,6 +48,8 @@ async def open_replica(directory: DataDirectory, settings: NodeSettings, log_thr
     """
     stored = await log_thread.run(directory.log.load)
     starts = await log_thread.run(directory.log.count_start)
+    if failpoints.ON:
+        failpoints.reach("start_counted")
     cluster_id, hard_state, view = stored.cluster_id, stored.hard_state, stored.view
     members = view.configs[-1].members if view.configs else ()
     former = [member.address for member in members if member.dir_id == directory.dir_id]

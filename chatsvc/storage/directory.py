@@ -9,6 +9,7 @@ from time import time_ns
 
 import msgspec
 
+from chatsvc import failpoints
 from chatsvc.storage.database import HOW_TO_REPAIR, check_format, check_sqlite_version, full
 from chatsvc.storage.errors import (
     DirectoryLocked,
@@ -159,12 +160,16 @@ def _initialise(path: Path, begun: _Identity | None, make: bool, new_dir_id: byt
         dir_id = new_dir_id or secrets.token_bytes(16)
         begun = _Identity(DIRECTORY_FORMAT, dir_id.hex(), time_ns() // 1_000, complete=False)
         _write_identity(path, begun)
+    if failpoints.ON:
+        failpoints.reach("directory_before_databases")
     for name in databases:
         (path / name).unlink(missing_ok=True)
     dir_id = bytes.fromhex(begun.dir_id)
     LogStore.create(path / _LOG, dir_id)
     StateStore.create(path / _STATE, dir_id)
     sync_directory(path)
+    if failpoints.ON:
+        failpoints.reach("directory_before_complete")
     complete = msgspec.structs.replace(begun, complete=True)
     _write_identity(path, complete)
     return complete

@@ -4,6 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from chatsvc import failpoints
+
 
 def write_durably(path: Path, content: bytes) -> None:
     """Put a file in the place of the one that has this name, or of none. On the disk when this returns.
@@ -17,14 +19,20 @@ def write_durably(path: Path, content: bytes) -> None:
         try:
             while content:
                 content = content[os.write(descriptor, content) :]
+            if failpoints.ON:
+                failpoints.reach("file_before_sync")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        if failpoints.ON:
+            failpoints.reach("file_before_rename")
         os.replace(new, path)
     except OSError:
         with suppress(OSError):
             new.unlink(missing_ok=True)  # a full disk needs its room
         raise
+    if failpoints.ON:
+        failpoints.reach("file_before_directory_sync")
     sync_directory(path.parent)
 
 

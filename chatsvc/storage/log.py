@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from chatsvc import failpoints
 from chatsvc.replication.configs import Config, decode_config
 from chatsvc.replication.entries import NO_CHAIN, Entry, EntryKind, follows, intact
 from chatsvc.replication.envelopes import EpochStart
@@ -286,12 +287,17 @@ class LogStore:
                 case _:
                     self._carry_out_one_by_one(operations)
                     return
+        if failpoints.ON:
+            failpoints.reach("log_before_write")
         if entries or commit_index is not None:  # nearly always: one statement does it
             self._append(entries, commit_index)
+        if failpoints.ON:
+            failpoints.reach("log_after_write")
 
     def _carry_out_one_by_one(self, operations: Sequence[Operation]) -> None:
         last_index = self.last_index
         config_file: SaveConfigFile | None = None
+        promises = False
         self._write("BEGIN IMMEDIATE", (), 0)
         try:
             for operation in operations:
@@ -299,24 +305,37 @@ class LogStore:
                     case AppendEntries():
                         self._append(operation.entries, None)
                     case TruncateTo():
+                        if failpoints.ON:
+                            failpoints.reach("truncate_before")
                         self._write(_KEEP_ORPHANS, (operation.last_index,), _PAGE_BYTES)
                         self._write(_TRUNCATE, (operation.last_index,), _PAGE_BYTES)
                         self.last_index = min(self.last_index, operation.last_index)
+                        if failpoints.ON:
+                            failpoints.reach("truncate_before_commit")
                     case SaveCommit():
                         self._append((), operation.commit_index)
                     case SavePromise():
                         self._set(_PROMISED, pack_epoch(operation.epoch))
+                        promises = True
                     case SaveCluster():
                         self._set(_CLUSTER_ID, operation.cluster_id)
                     case SaveConfigFile():
                         config_file = operation
+            if failpoints.ON and promises:
+                failpoints.reach("promise_before_commit")
             self._write("COMMIT", (), 0)
         except BaseException:
             self.last_index = last_index
             self._roll_back()
             raise
+        if failpoints.ON and promises:
+            failpoints.reach("promise_after_commit")
         if config_file is not None:
+            if failpoints.ON:
+                failpoints.reach("config_file_before")
             self._write_config_file(config_file)
+            if failpoints.ON:
+                failpoints.reach("config_file_after")
 
     def _roll_back(self) -> None:
         if not self._writer.in_transaction:
@@ -492,7 +511,11 @@ class LogStore:
             if self._closed:
                 return
             try:
+                if failpoints.ON:
+                    failpoints.reach("checkpoint_before")
                 self.checkpoint()
+                if failpoints.ON:
+                    failpoints.reach("checkpoint_after")
             except StorageError:
                 return  # the store is poisoned; the writer reports it
 

@@ -11,6 +11,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from chatsvc import failpoints
 from chatsvc.domain.outcomes import Message
 from chatsvc.domain.state import Account, Answer, Changes, Client
 from chatsvc.storage.database import HOW_TO_REPAIR, check_format, connect, tidy, translate, translated
@@ -337,6 +338,8 @@ class StateStore(StateReader):
             snapshot.last_time_us,
         )
         writer = self._writer
+        if failpoints.ON:
+            failpoints.reach("state_before_write")
         try:
             writer.execute("BEGIN IMMEDIATE")
             if rows:
@@ -344,7 +347,11 @@ class StateStore(StateReader):
             if inbox:
                 writer.execute(_FLUSH_INBOX, (apsw.carray(tuple(inbox)),))
             writer.execute(_FLUSH, bindings)
+            if failpoints.ON:
+                failpoints.reach("state_before_commit")
             writer.execute("COMMIT")
+            if failpoints.ON:
+                failpoints.reach("state_after_commit")
         except apsw.Error as error:
             meaning = self._noted(error, writer)
             if writer.in_transaction:  # some errors have ended it already
