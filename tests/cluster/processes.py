@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from grpc import aio
@@ -30,12 +31,24 @@ _CHANNEL_OPTIONS = (
 
 
 class ServerProcess:
-    """One `chatsvc serve`, which may be killed, stopped and started again on the same directory."""
+    """One `chatsvc serve`, which may be killed, stopped and started again on the same directory.
 
-    def __init__(self, name: str, port: int, data_dir: Path, arguments: list[str]) -> None:
-        self.name, self.address, self.data_dir = name, f"127.0.0.1:{port}", data_dir
+    Args:
+        prefix: a command that runs it, such as one that gives it a network of its own; it must exec.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        data_dir: Path,
+        arguments: list[str],
+        host: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.name, self.address, self.data_dir = name, f"{host}:{port}", data_dir
         self.output = data_dir.parent / f"{name}.log"
-        self._arguments = arguments
+        self._arguments, self._prefix = arguments, prefix
         self._process: subprocess.Popen[bytes] | None = None
         self.is_paused = False
 
@@ -48,14 +61,36 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, arguments: list[str] | None = None) -> None:
-        """Start the process, by default with the same command line as always."""
+    @property
+    def exit_status(self) -> int | None:
+        """As of `subprocess`: minus the signal that ended it; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def start(
+        self,
+        arguments: list[str] | None = None,
+        prefix: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start the process, by default with the same command line as always.
+
+        Args:
+            arguments: others than always.
+            prefix: a command that runs it this time, after the one that always does.
+            environment: variables beside those of this process.
+        """
         assert not self.is_running
         arguments = arguments or self._arguments
-        command = [sys.executable, "-m", "chatsvc", "serve", *arguments, "--log-level", "info"]
+        command = [*self._prefix, *prefix, sys.executable, "-m", "chatsvc", "serve", *arguments, "--log-level", "info"]
         command += ["--listen", self.address, "--name", self.name, "--data-dir", str(self.data_dir)]
         with self.output.open("ab") as output:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **(environment or {})},
+            )
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to this very process."""
@@ -89,19 +124,30 @@ class ServerProcess:
         return self._process.wait(timeout=DEADLINE_S)
 
 
-class Cluster:
-    """Servers by name, the first of which founds the cluster. A port for each, by default free ones."""
+def roles(place: int, addresses: Sequence[str]) -> list[str]:
+    """What the server at that place is told about the cluster: the first one founds it."""
+    others = ",".join([*addresses[:place], *addresses[place + 1 :]])
+    return ["--primary"] if place == 0 else ["--backup", "--join", others]
 
-    def __init__(self, directory: Path, size: int = 3, ports: list[int] | None = None) -> None:
-        ports = ports or free_ports(size)
-        self.servers: dict[str, ServerProcess] = {}
-        addresses = [f"127.0.0.1:{port}" for port in ports]
-        for place, port in enumerate(ports):
-            name = "abcde"[place]
-            others = ",".join(addresses[:place] + addresses[place + 1 :])
-            arguments = ["--primary"] if place == 0 else ["--backup", "--join", others]
-            self.servers[name] = ServerProcess(name, port, directory / name, arguments)
+
+class Cluster:
+    """Servers by name, the first of which founds the cluster."""
+
+    def __init__(self, servers: Sequence[ServerProcess]) -> None:
+        self.servers = {server.name: server for server in servers}
         self._channels: dict[str, aio.Channel] = {}
+
+    @classmethod
+    def local(cls, directory: Path, size: int = 3, ports: Sequence[int] = ()) -> "Cluster":
+        """Servers on 127.0.0.1, a port for each, by default free ones."""
+        ports = ports or free_ports(size)
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        return cls(
+            [
+                ServerProcess(name, port, directory / name, roles(place, addresses))
+                for place, (name, port) in enumerate(zip("abcde", ports, strict=False))
+            ]
+        )
 
     @property
     def addresses(self) -> list[str]:
@@ -192,7 +238,7 @@ class Cluster:
 @contextlib.asynccontextmanager
 async def running(directory: Path, size: int = 3) -> AsyncIterator[Cluster]:
     """A cluster, all in sync; ended at the end, with its logs printed if the test fails."""
-    cluster = Cluster(directory, size)
+    cluster = Cluster.local(directory, size)
     try:
         await cluster.start()
         yield cluster
