@@ -8,9 +8,12 @@ GENERATED := chatsvc/v1
 DEV_OPTIONS ?=
 SEEDS ?= 0:200
 JOBS ?= 2
+DURATION ?= 60
+SEED ?= 1
+FAULTS ?= short
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types proto proto-check format sim mutants coverage clean
+.PHONY: help run test check lint types proto proto-check format sim chaos mutants coverage clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +65,9 @@ proto-check: $(VENV)/.dev
 
 sim: $(VENV)/.dev  ## simulate whole clusters: make sim SEEDS=0:1000 JOBS=2 CLASS=cut
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) --jobs $(JOBS) $(if $(CLASS),--class $(CLASS))
+
+chaos: $(VENV)/.dev  ## kill, stop and cut real servers, and judge what clients saw: make chaos DURATION=600 SEED=7 FAULTS=all
+	$(BIN)/python -m tests.chaos --duration $(DURATION) --seed $(SEED) --faults $(FAULTS)
 
 mutants: $(VENV)/.dev  ## show that every rule of the protocol is noticed when it is missing
 	$(BIN)/python -m tests.simulation.mutants
