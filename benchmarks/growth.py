@@ -251,7 +251,7 @@ async def measure(sizes: list[Size], directory: Path, rounds: int, samples: int,
             figure: dict[str, Any] = {"messages": size.messages, "accounts": size.accounts}
             figure["fill_s"] = round(await filled(own / "a", size), 1)
             figure["bytes"] = sum(file.stat().st_size for file in (own / "a").iterdir())
-            cluster = Cluster(own, 2, ports[2 * place : 2 * place + 2])
+            cluster = Cluster.local(own, 2, ports[2 * place : 2 * place + 2])
             stack.push_async_callback(cluster.close)
             began_s = time.monotonic()
             cluster["a"].start()

@@ -7,6 +7,7 @@ be without an answer: how long the rules of replication let writes wait for it, 
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,7 @@ ELECTED = ("serving", "promise", "propose", "config", "reply", "answer", "acknow
 FREQUENT = {"turn", "log_before_write", "log_after_write", "saved", "send_before", "send_after", "apply_before"}
 """Failpoints that are passed all the time."""
 
-STORAGE_WORDS = ("damaged", "failed", "rolled back", "missing", "emptied")
+STORAGE_WORDS = re.compile("damaged|rolled back|missing|emptied|ends at entry")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -61,6 +62,8 @@ class World:
         small_disks: servers on a file system of their own, and where it is mounted.
         failpoints: how often a server died or slept at each named point.
         counts: what was done, in words, for the report.
+        damaged: the server whose directory was tampered with; it may refuse it.
+        troubles: servers that ended and should not have.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class World:
         self.failpoints: dict[str, int] = {}
         self.counts: dict[str, int] = {}
         self.fault: Fault
+        self.damaged = ""
+        self.troubles: list[str] = []
 
     def count(self, what: str, times: int = 1) -> None:
         self.counts[what] = self.counts.get(what, 0) + times
@@ -140,6 +145,25 @@ class World:
     async def ended(self, server: ServerProcess, deadline_s: float) -> int | None:
         """Exit status of a server that ends by itself; None: it did not in time."""
         return await until(lambda: server.exit_status, deadline_s)
+
+    async def tend(self) -> None:
+        """After a fault, do what an operator does: empty the directory of a server that says that it is damaged."""
+        while True:
+            for server in self.cluster.servers.values():
+                if server.is_running:
+                    continue
+                words = server.words()[-400:].strip()
+                if server.name == self.damaged and server.exit_status == 1 and STORAGE_WORDS.search(words):
+                    self.acted(f"{server.name} found the damage: {words.splitlines()[-1]}")
+                    self.count("damages found")
+                    shutil.rmtree(server.data_dir)
+                else:
+                    self.troubles.append(
+                        f"{self.fault.kind} ({self.fault.what}): {server.name} ended by itself with status "
+                        f"{server.exit_status}: {words.splitlines()[-1:]}"
+                    )
+                server.start()
+            await asyncio.sleep(0.1)
 
     async def frozen(self, *names: str, pause_s: float) -> None:
         """Stop servers, wait, wake them."""
@@ -258,17 +282,22 @@ async def failpoint(world: World) -> None:
     def reached() -> int | None:
         return 1 if f"failpoint {name}: " in victim.words()[mark:] else None
 
-    found = await until(reached, 3.0)
+    found = await until(reached, 6.0)
     for _ in range(2):
         # Some points are passed by a primary only, or when one changes.
-        if found or not name.startswith(ELECTED) or victim.exit_status is not None:
+        if found or not name.startswith(ELECTED):
             break
-        now = await world.cluster.all_in_sync()
-        if now == victim.name:
+        in_sync = asyncio.ensure_future(world.cluster.all_in_sync(deadline_s=30.0))
+        while not (in_sync.done() or reached()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        in_sync.cancel()
+        if not in_sync.done() or reached() or in_sync.result() == victim.name:
+            found = reached()
             break
+        now = in_sync.result()
         world.kill(now)
         world.cluster[now].start()
-        found = await until(reached, 4.0)
+        found = await until(reached, 6.0)
     if found:
         world.failpoints[name] = world.failpoints.get(name, 0) + 1
         world.acted(f"{name} was reached")
@@ -523,26 +552,9 @@ async def at_rest(world: World, what: str, change: Callable[[ServerProcess], Awa
     world.kill(victim.name)
     done = change(victim)
     world.fault.what += f": {done}"
-    mark = len(victim.words())
+    world.damaged = victim.name
     victim.start()
-    await judge(world, victim, mark)
-
-
-async def judge(world: World, victim: ServerProcess, mark: int) -> None:
-    """A server has started on a changed directory: it takes part again, or has found out and ended with a word."""
-    status = await until(lambda: victim.exit_status, 3.0)
-    if status is None:
-        world.acted("it took part again")
-        return
-    words = victim.words()[mark:]
-    if status == 1 and any(word in words for word in STORAGE_WORDS):
-        world.acted(f"it found the damage: {words.strip().splitlines()[-1]}")
-        world.count("damages found")
-    else:
-        world.fault.evidence = ""
-        world.fault.what += f"; it ended with status {status}: {words[-300:]}"
-    shutil.rmtree(victim.data_dir)
-    victim.start()
+    await until(lambda: victim.exit_status, 3.0)  # how it goes on, `tend` sees
 
 
 async def bit_flip(world: World) -> None:

@@ -208,7 +208,7 @@ class Stub:
     async def _run(self) -> None:
         while not self._replaced and not (self._stopping and self._answered == len(self._sends)):
             server = self._dice.choice(list(self._servers))
-            with contextlib.suppress(aio.AioRpcError, TimeoutError, EOFError):
+            with contextlib.suppress(aio.AioRpcError, TimeoutError, EOFError, asyncio.InvalidStateError):
                 async with aio.insecure_channel(server, options=CHANNEL_OPTIONS) as channel:
                     await self._session(ChatStub(channel).Session())
             await asyncio.sleep(0.05)
@@ -437,7 +437,7 @@ class Clerk:
                         stamp = found[0].created_time
                         created_us = int(stamp.seconds * 1_000_000 + stamp.nanos // 1_000)
             self._history.accounts.append(AccountOp(name, kind, invoked, time.monotonic(), result, created_us))
-        except (aio.AioRpcError, TimeoutError, EOFError):
+        except (aio.AioRpcError, TimeoutError, EOFError, asyncio.InvalidStateError):
             if kind is not AccountKind.LOOK:
                 self._history.accounts.append(AccountOp(name, kind, invoked, float("inf"), None))
             self._chosen = (self._chosen + 1) % len(self._channels)

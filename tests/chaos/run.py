@@ -214,6 +214,7 @@ class _Run:
         world = self.world
         calm = time.monotonic()
         await asyncio.sleep(CALM_S + self.dice.random())
+        world.damaged = ""
         world.primary = await self.cluster.all_in_sync(deadline_s=IN_SYNC_S)
         fault = world.fault = Fault(kind, "", 0.0, time.monotonic(), steady=())
         before = (calm, fault.began)
@@ -222,12 +223,15 @@ class _Run:
         fault.ended = time.monotonic()
         print(f"{fault.ended - self.started:7.1f} {kind}: {fault.what}; {fault.evidence}", flush=True)
         self.world.count(f"fault {kind}")
+        tending = asyncio.create_task(world.tend())
         try:
             await flows(self.pairs, RECOVERED_S)
             fault.recovered = time.monotonic()
             await self.cluster.all_in_sync(deadline_s=IN_SYNC_S)
         except TimeoutError:
             raise TimeoutError(f"no recovery from {kind} ({fault.what})") from None
+        finally:
+            tending.cancel()
         fault.in_sync = time.monotonic()
         await asyncio.sleep(CALM_S)
         fault.steady = (before, (fault.in_sync, time.monotonic()))
@@ -267,7 +271,7 @@ class _Run:
     def _add_up(self, failed: Sequence[str]) -> None:
         result, history = self.result, self.history
         result.took_s, result.load = time.monotonic() - self.started, os.getloadavg()[0]
-        result.violations += [Violation("H11", text) for text in failed]
+        result.violations += [Violation("H11", text) for text in [*failed, *self.world.troubles]]
         result.violations += check(history)
         result.clock = self.started
         result.faults, result.failpoints = history.faults, self.world.failpoints

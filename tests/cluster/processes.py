@@ -125,9 +125,10 @@ class ServerProcess:
 
 
 def roles(place: int, addresses: Sequence[str]) -> list[str]:
-    """What the server at that place is told about the cluster: the first one founds it."""
+    """What the server at that place is told about the cluster: the first one founds it, if nobody of it answers."""
     others = ",".join([*addresses[:place], *addresses[place + 1 :]])
-    return ["--primary"] if place == 0 else ["--backup", "--join", others]
+    role = "--primary" if place == 0 else "--backup"
+    return [role, "--join", others] if others else [role]
 
 
 class Cluster:
