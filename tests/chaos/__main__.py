@@ -69,7 +69,7 @@ def main() -> int:
         print(f"left out: {name}, {reason}")
     print(f"{summary(result)}; {page}")
     if result.violations or given.keep:
-        for log in directory.glob("**/*.log"):
+        for log in [*directory.glob("*.log"), *directory.glob("disk-*/*.log")]:
             shutil.copy(log, report / log.name)
         (report / "history.msgpack").write_bytes(msgspec.msgpack.encode(history))
     if given.report is not None and not given.keep:

@@ -164,7 +164,7 @@ class _Run:
         result.began = datetime.now().isoformat(timespec="seconds")
         tasks_failed: list[str] = []
         try:
-            await self.cluster.start()
+            await self.cluster.start(IN_SYNC_S)
             await self._begin_chat()
             self.started, self.started_wall = time.monotonic(), time.time()
             try:
@@ -239,10 +239,18 @@ class _Run:
     # ---- the end
 
     async def _settle(self) -> None:
-        try:
-            await asyncio.gather(*(person.settle(SETTLE_S) for person in [*self.people, *self.pairs]))
-        except TimeoutError:
-            raise TimeoutError("not everything was answered and delivered at the end") from None
+        people = [*self.people, *self.pairs]
+        came = await asyncio.gather(*(person.settle(SETTLE_S) for person in people), return_exceptions=True)
+        late = [
+            f"{type(person).__name__} {getattr(person, 'sender_name', '')}".strip()
+            for person, error in zip(people, came, strict=True)
+            if isinstance(error, TimeoutError)
+        ]
+        for error in came:
+            if isinstance(error, BaseException) and not isinstance(error, TimeoutError):
+                raise error
+        if late:
+            raise TimeoutError(f"at the end not all was answered and delivered: {', '.join(late)}")
         asking = AsyncCluster(self.cluster.addresses)
         for user, peer in [
             *self.conversations[len(self.pairs) :],

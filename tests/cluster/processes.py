@@ -157,11 +157,11 @@ class Cluster:
     def __getitem__(self, name: str) -> ServerProcess:
         return self.servers[name]
 
-    async def start(self) -> None:
+    async def start(self, deadline_s: float = DEADLINE_S) -> None:
         """Start all and wait until all are in sync."""
         for server in self.servers.values():
             server.start()
-        await self.all_in_sync()
+        await self.all_in_sync(deadline_s=deadline_s)
 
     def channel(self, name: str) -> aio.Channel:
         """A connection to a server, the same at every call."""
