@@ -39,7 +39,9 @@ ELECTED = ("serving", "promise", "propose", "config", "reply", "answer", "acknow
 FREQUENT = {"turn", "log_before_write", "log_after_write", "saved", "send_before", "send_after", "apply_before"}
 """Failpoints that are passed all the time."""
 
-STORAGE_WORDS = re.compile("damaged|rolled back|missing|emptied|ends at entry")
+STORAGE_WORDS = re.compile(
+    "damaged|rolled back|missing|emptied|ends at entry|belongs to another directory|newer chatsvc"
+)
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -148,9 +150,10 @@ class World:
 
     async def tend(self) -> None:
         """After a fault, do what an operator does: empty the directory of a server that says that it is damaged."""
+        told: set[str] = set()
         while True:
             for server in self.cluster.servers.values():
-                if server.is_running:
+                if server.is_running or server.name in told:
                     continue
                 words = server.words()[-400:].strip()
                 if server.name == self.damaged and server.exit_status == 1 and STORAGE_WORDS.search(words):
@@ -158,6 +161,7 @@ class World:
                     self.count("damages found")
                     shutil.rmtree(server.data_dir)
                 else:
+                    told.add(server.name)
                     self.troubles.append(
                         f"{self.fault.kind} ({self.fault.what}): {server.name} ended by itself with status "
                         f"{server.exit_status}: {words.splitlines()[-1:]}"

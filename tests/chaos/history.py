@@ -147,6 +147,7 @@ class History(msgspec.Struct):
 
     Attributes:
         steady: clients that never pause by themselves; they measure availability and traffic.
+        starved: when the recording process, which nobody stops, got no CPU: until when, for how many seconds.
         final: conversations as they were read when everything was over, whole.
         rate_min: answers a second, of all steady clients, below which nothing is proved.
         ended: when the faults were over.
@@ -161,5 +162,6 @@ class History(msgspec.Struct):
     faults: list[Fault] = msgspec.field(default_factory=list)
     states: list[FinalState] = msgspec.field(default_factory=list)
     steady: set[str] = msgspec.field(default_factory=set)
+    starved: list[tuple[float, float]] = msgspec.field(default_factory=list)
     rate_min: float = 0.0
     ended: float = 0.0

@@ -332,6 +332,18 @@ def test_every_rule_has_a_history_that_breaks_it() -> None:
     assert {break_it.__name__.split("_")[0].upper() for break_it in BAD} == set(RULES)
 
 
+def test_time_that_the_machine_withheld_from_everybody_is_not_counted_as_unavailability() -> None:
+    history = good_history(4)
+    h11_longer_without_an_answer_than_the_fault_allows(history, random.Random(4))
+    history.starved.append((history.faults[0].began - 1.0, 9.0))  # long over
+    for fault in history.faults:
+        history.starved.append((fault.began + 0.1, 0.3))
+    assert {violation.rule for violation in check(history)} == {"H11"}
+    for fault in history.faults:
+        history.starved.append((fault.began + 0.2, 1.5))
+    assert check(history) == []
+
+
 def test_only_the_rule_in_question_fails_where_nothing_else_is_wrong() -> None:
     alone = [
         h1_never_shown_to_its_recipient,
