@@ -375,8 +375,10 @@ async def stutter(world: World) -> None:
 
 async def stop_client(world: World) -> None:
     line, pause_s = world.dice.choice(world.command_lines), world.pause_s()
-    process = world.dice.choice([line.sender, line.recipient])
-    world.begin(f"SIGSTOP of a command line of {line.sender_name} for {pause_s} s", 0.0)
+    processes = {"send": line.sender, "tail": line.recipient}
+    which = world.dice.choice(list(processes))
+    process = processes[which]
+    world.begin(f"SIGSTOP of `chatsvc {which}` for {pause_s} s", 0.0)
     if process is not None and process.returncode is None:
         process.send_signal(signal.SIGSTOP)
         if await until(lambda: is_stopped(process.pid) or None, 1.0):
@@ -494,14 +496,17 @@ async def disk_full(world: World) -> None:
     server, disk = world.cluster[name], world.small_disks[name]
     pause_s = world.pause_s(1.5)
     role = "primary" if name == world.primary else "backup"
-    world.begin(f"the disk of the {role} {name} is full for {pause_s} s", min(pause_s, EVICT_S) + EVICT_S)
+    world.begin(
+        f"the disk of the {role} {name} is full until {pause_s} s after it has noticed", min(pause_s, EVICT_S) + EVICT_S
+    )
     said = server.output.read_text().count("is full")
     space = os.statvfs(disk)
     while not resized(disk, (space.f_blocks - space.f_bfree) * space.f_frsize):
         space = os.statvfs(disk)  # it has grown meanwhile
-    await asyncio.sleep(pause_s)
-    if server.output.read_text().count("is full") > said:
+    # A WAL that starts over needs no new room for a while.
+    if await until(lambda: server.output.read_text().count("is full") > said or None, 30.0):
         world.acted(f"{name} said that its disk is full")
+    await asyncio.sleep(pause_s)
     assert resized(disk, SMALL_DISK_BYTES)
 
 
@@ -566,17 +571,25 @@ async def at_rest(world: World, what: str, change: Callable[[ServerProcess], Awa
     await until(lambda: victim.exit_status, 3.0)  # how it goes on, `tend` sees
 
 
-async def bit_flip(world: World) -> None:
-    def flip(server: ServerProcess) -> str:
-        files = [path for path in server.data_dir.iterdir() if path.is_file() and path.stat().st_size]
-        path = world.dice.choice([path for path in files if path.name != "lock" and not path.name.endswith("-shm")])
-        content = bytearray(path.read_bytes())
-        place, bit = world.dice.randrange(len(content)), world.dice.randrange(8)
-        content[place] ^= 1 << bit
-        path.write_bytes(content)
-        return f"bit {bit} of byte {place} of {path.name} ({len(content)} bytes)"
+def flip(world: World, server: ServerProcess, tables: bool) -> str:
+    """Change one bit of the tables, or of any other file."""
+    files = [path for path in server.data_dir.iterdir() if path.is_file() and path.stat().st_size]
+    wanted = [path for path in files if (path.name == "state.db") is tables]
+    path = world.dice.choice([path for path in wanted if path.name != "lock" and not path.name.endswith("-shm")])
+    content = bytearray(path.read_bytes())
+    place, bit = world.dice.randrange(len(content)), world.dice.randrange(8)
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+    return f"bit {bit} of byte {place} of {path.name} ({len(content)} bytes)"
 
-    await at_rest(world, "a bit flips in the directory", flip)
+
+async def bit_flip(world: World) -> None:
+    await at_rest(world, "a bit flips in the directory", lambda server: flip(world, server, tables=False))
+
+
+async def bit_flip_in_tables(world: World) -> None:
+    """The stored tables have no checksums: what is flipped there may be shown."""
+    await at_rest(world, "a bit flips in the tables", lambda server: flip(world, server, tables=True))
 
 
 async def truncated(world: World) -> None:
@@ -638,11 +651,13 @@ class FaultClass(msgspec.Struct, frozen=True):
         act: does it, from the beginning to its end.
         needs: what this machine must permit: "namespaces", "strace", or nothing.
         short: whether it is in the short run.
+        promised: whether nothing may go wrong by it; else it is drawn only where it is named.
     """
 
     act: FaultFunction
     needs: str = ""
     short: bool = True
+    promised: bool = True
 
 
 CLASSES: dict[str, FaultClass] = {
@@ -675,6 +690,7 @@ CLASSES: dict[str, FaultClass] = {
     "broken-disk": FaultClass(broken_disk, "strace"),
     "slow-disk": FaultClass(slow_disk, "strace", short=False),
     "bit-flip": FaultClass(bit_flip),
+    "bit-flip-in-tables": FaultClass(bit_flip_in_tables, short=False, promised=False),
     "truncated": FaultClass(truncated, short=False),
     "lost-directory": FaultClass(lost_directory),
     "swapped-directories": FaultClass(swapped_directories, short=False),
