@@ -301,11 +301,9 @@ class _Checker:
 
 
 def longest_gap(times: list[float], since: float, until: float) -> float:
-    """Longest time without an answer that overlaps [since, until]; times are sorted."""
-    first, end = bisect_left(times, since), bisect_right(times, until)
-    inside = times[max(first - 1, 0) : end + 1]
-    moments = [*([] if first else [since]), *inside, *([until] if end == len(times) else [])]
-    return max((later - earlier for earlier, later in pairwise(moments)), default=0.0)
+    """Longest time without an answer within [since, until]; times are sorted."""
+    inside = times[bisect_left(times, since) : bisect_right(times, until)]
+    return max(later - earlier for earlier, later in pairwise([since, *inside, until]))
 
 
 def _name(send: Send) -> str:

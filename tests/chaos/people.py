@@ -74,7 +74,8 @@ class CommandLine:
         self._numbers = itertools.count(1)
         self._acknowledged: set[str] = set()
         self._seen: set[str] = set()
-        self._stopping = False
+        self._ending = False  # nothing more is sent
+        self._stopping = False  # nor received
         self._progress = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -95,13 +96,25 @@ class CommandLine:
         for name in (self.sender_name, self.recipient_name):  # so that there is somebody to send to, or to read of
             first = await AsyncClient.connect(name, self._servers, receive=False)
             await first.logout()
-        self.recipient = await self._run("tail", "--user", self.recipient_name)
-        self._tasks = [asyncio.create_task(self._receive(self.recipient)), asyncio.create_task(self._send())]
+        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._send())]
 
-    async def _receive(self, process: asyncio.subprocess.Process) -> None:
+    async def _receive(self) -> None:
+        shown = 0  # inbox_seq
+        while not self._stopping:
+            self.recipient = process = await self._run("tail", "--user", self.recipient_name)
+            shown = await self._lines(process, shown)
+            await process.wait()  # it gives up where every server refuses for some seconds, as it should
+
+    async def _lines(self, process: asyncio.subprocess.Process, shown: int) -> int:
+        """All that one recipient shows; its first lines may be what the one before had shown and not acknowledged."""
         assert process.stdout is not None
+        again = True
         async for line in process.stdout:
             fields = json.loads(line)
+            again = again and fields["inbox_seq"] <= shown
+            if again:
+                continue
+            shown = fields["inbox_seq"]
             self._history.deliveries.append(
                 Delivery(
                     self.recipient_name,
@@ -114,10 +127,11 @@ class CommandLine:
             )
             self._seen.add(fields["text"])
             self._progress.set()
+        return shown
 
     async def _send(self) -> None:
         for life in itertools.count(1):
-            if self._stopping:
+            if self._ending:
                 return
             self.sender = process = await self._run("send", "--user", self.sender_name, self.recipient_name, "-")
             self._open = {}
@@ -125,7 +139,7 @@ class CommandLine:
             assert process.stdin is not None
             with contextlib.suppress(ConnectionError):
                 for line in itertools.count(1):
-                    if self._stopping or process.returncode is not None:
+                    if self._ending or process.returncode is not None:
                         break
                     number = next(self._numbers)
                     text = f"{self.sender_name}/{number}"
@@ -151,20 +165,21 @@ class CommandLine:
 
     async def settle(self, deadline_s: float) -> None:
         """Let the sender finish, then wait until everything acknowledged was shown, and end the recipient."""
-        self._stopping = True
         async with asyncio.timeout(deadline_s):
+            self._ending = True
             await self._tasks[1]
             while not self._acknowledged <= self._seen:
                 self._progress.clear()
                 await self._progress.wait()
+            self._stopping = True
             assert self.recipient is not None
-            self.recipient.send_signal(signal.SIGINT)
-            await self.recipient.wait()
+            if self.recipient.returncode is None:
+                self.recipient.send_signal(signal.SIGINT)
             await self._tasks[0]
 
     async def close(self) -> None:
         """End the processes."""
-        self._stopping = True
+        self._stopping = self._ending = True
         for process in (self.sender, self.recipient):
             if process is not None and process.returncode is None:
                 process.kill()

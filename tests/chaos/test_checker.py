@@ -282,7 +282,7 @@ def h10_a_replaced_session_gets_an_answer(history: History, dice: random.Random)
 
 def h11_longer_without_an_answer_than_the_fault_allows(history: History, dice: random.Random) -> None:
     fault = dice.choice(history.faults)
-    since = fault.began + dice.uniform(-0.5, 0.5)
+    since = fault.began + dice.uniform(0, 0.5)
     for send in acknowledged(history):
         if send.client == "carl-client" and since < send.completed < since + 3.5:
             send.completed = since + 3.5
