@@ -24,8 +24,8 @@ from tests.chaos.people import Clerk, CommandLine, Reader, Rivals, Stranger, Stu
 from tests.cluster.processes import Cluster, ServerProcess, roles
 from tests.cluster.traffic import Pair, flows
 
-CALM_S = 1.0
-"""How long all is well before a fault, and after it."""
+CALM_S, CALM_TIMES = 1.0, 15
+"""How long there is traffic before a fault, and after it; and how often that is waited for."""
 
 TICK_S, STARVED_S = 0.05, 0.2
 """How often this process looks at the clock, and what it takes for starvation if it comes so much too late."""
@@ -226,12 +226,11 @@ class _Run:
 
     async def _one(self, kind: str) -> None:
         world = self.world
-        calm = time.monotonic()
-        await asyncio.sleep(CALM_S + self.dice.random())
+        await asyncio.sleep(self.dice.random())
         world.damaged = ""
         world.primary = await self.cluster.all_in_sync(deadline_s=IN_SYNC_S)
+        before = await self._calm()
         fault = world.fault = Fault(kind, "", 0.0, time.monotonic(), steady=())
-        before = (calm, fault.began)
         self.history.faults.append(fault)
         await CLASSES[kind].act(world)
         fault.ended = time.monotonic()
@@ -247,8 +246,17 @@ class _Run:
         finally:
             tending.cancel()
         fault.in_sync = time.monotonic()
-        await asyncio.sleep(CALM_S)
-        fault.steady = (before, (fault.in_sync, time.monotonic()))
+        fault.steady = (before, await self._calm())
+
+    async def _calm(self) -> tuple[float, float]:
+        """A while with traffic enough, or the last one waited for: from when to when."""
+        for _ in range(CALM_TIMES):
+            since, answers = time.monotonic(), sum(pair.acknowledged for pair in self.pairs)
+            await asyncio.sleep(CALM_S)
+            to = time.monotonic()
+            if sum(pair.acknowledged for pair in self.pairs) - answers >= self.options.rate_min * (to - since):
+                break
+        return since, to
 
     # ---- the end
 
