@@ -19,7 +19,13 @@
     fill-disk a 3s    a's disk is full for so long   lose a 3            dead a's disk loses its last 3 entries
     promised a 9      dead a's disk says that a once stood for epoch 9, in vain
     copy a d          dead d gets a copy of a's directory          advertise d z   d will tell a wrong address, z
+    move b d          dead b's directory is carried to dead d's machine
+    foreign d x y     dead d's directory is that of a member of another cluster; its other members x, y are off
+    flip a 9          a bit of entry 9 flips in a's memory
+    half-close a b    the connection that b has dialled to a ends; b's end is not told
+    strangers a 300   so many directories of no cluster, each for the first time, ask a who is there
     force a           the operator makes a primary, whatever it may lack
+    give-up a [b ...] what only the dead a has is not asked for any more: an operator has given it up
     stop a            the process leaves, then ends   remove a            the operator sends member a away
     send 3            a client issues three operations load on|off       clients issue operations all the time
     run 2s            let time pass
@@ -36,14 +42,20 @@ While time passes, each event worth a line is printed with the seconds since the
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
-from chatsvc.replication import ALL, Rules
-from chatsvc.replication.configs import Config
-from chatsvc.replication.events import ForcePromote
-from chatsvc.replication.identity import Epoch
+import msgspec
+
+from chatsvc.replication import ALL, Identity, Rules
+from chatsvc.replication.configs import Config, ConfigContent, Mode, encode_config
+from chatsvc.replication.entries import EntryKind, make_entry
+from chatsvc.replication.envelopes import Envelope, Survey
+from chatsvc.replication.events import AppendEntries, ForcePromote, Save
+from chatsvc.replication.founding import found
+from chatsvc.replication.identity import NO_CLUSTER, Epoch, Member
 from tests.simulation.agenda import MS, SECOND
-from tests.simulation.checkers import Violation
+from tests.simulation.checkers import Judge, Violation
 from tests.simulation.cluster import Cluster
 from tests.simulation.parameters import Parameters
 from tests.simulation.server import Server
@@ -80,6 +92,7 @@ class Story:
         self.began = 0
         self.aloud = True
         self.over = False  # a guarantee broke: nothing more happens
+        self.given_up: set[str] = set()  # servers whose committed entries an operator has given up
 
     def printed(self) -> list[str]:
         out, self.out = self.out, []
@@ -163,7 +176,11 @@ class Story:
 
     def do_start(self, *names: str) -> None:
         for name in names:
+            judge = self.c.judge
+            if name in self.given_up:  # it will read back what the others have no more
+                self.c.judge = Judge(Counter())
             self.c.restart(self.server(name))
+            self.c.judge = judge
 
     def do_pause(self, *names: str) -> None:
         for name in names:
@@ -182,6 +199,7 @@ class Story:
     def do_wipe(self, name: str) -> None:
         if not self.c.wipe(self.server(name)):
             self.out.append(f"{name} is not wiped: its directory may be needed")
+        self.given_up.discard(name)
 
     def do_cut(self, *words: str) -> None:
         for source, target in [word.split(">") for word in words if ">" in word]:
@@ -256,6 +274,56 @@ class Story:
 
     def do_machine_on(self, name: str) -> None:
         self.c.machine_on(self.server(name))
+
+    def do_move(self, source: str, target: str) -> None:
+        self.do_copy(source, target)
+        moved = self.server(target).directory
+        self.c.directories[moved.dir_id] = moved
+        self.server(source).new_directory()
+
+    def do_foreign(self, name: str, *others: str) -> None:
+        cluster, server = self.c, self.server(name)
+        assert server.process is None
+        directory = server.directory
+        draw = cluster.randoms["replica"].randrange
+        founder = Identity(NO_CLUSTER, directory.dir_id, 1, name, name)
+        state, view, save = found(founder, draw)
+        directories = [directory, *(cluster.new_directory(other) for other in others)]
+        members = tuple(sorted(Member(each.dir_id, each.owner, each.owner) for each in directories))
+        content = ConfigContent(tuple(member.dir_id for member in members), members, Mode.AVAILABLE, "grow")
+        entry = make_entry(state.promised, 2, EntryKind.CONFIG, encode_config(content), view.last_chain)
+        directory.carry_out(save)
+        directory.carry_out(Save(1, (AppendEntries((entry,)),)))
+        cluster.network.machines_down.update(others)
+
+    def do_strangers(self, name: str, count: str) -> None:
+        process = self.server(name).process
+        assert process is not None
+        for number in range(int(count)):
+            dir_id = self.c.randoms["replica"].getrandbits(128).to_bytes(16, "big")
+            stranger = Identity(NO_CLUSTER, dir_id, 1, "z", "z")
+            process.arrive("envelope", Envelope(stranger, name, None, 0, Survey(number, None)), None)
+
+    def do_flip(self, name: str, index: str) -> None:
+        process = self.server(name).process
+        assert process is not None
+        log = process.replica.log
+        at = int(index) - log.first_in_memory
+        entry = log.tail[at]
+        log.tail[at] = msgspec.structs.replace(entry, payload=bytes([entry.payload[0] ^ 1]) + entry.payload[1:])
+        self.c.note(name, "a bit of entry", index, "flips in its memory")
+
+    def do_half_close(self, name: str, follower: str) -> None:
+        process = self.server(follower).process
+        assert process is not None
+        (link,) = [link for link in process.dialled.values() if link.processes[1].address == name]
+        self.c.network._end_breaks(link, 1)
+
+    def do_give_up(self, *names: str) -> None:
+        judge = self.c.judge
+        kept = max(len(server.process.log) for server in self.c.servers if server.process is not None)
+        del judge.committed[kept + 1 :], judge.effects[kept + 1 :]
+        self.given_up.update(names)
 
     def do_force(self, name: str) -> None:
         process = self.server(name).process
