@@ -176,14 +176,19 @@ class Cluster:
             self.judge.promoted(process.address, process.identity.boot, reign.epoch, process.log)
 
     def committed(self, process: Process, entries: list[Entry]) -> None:
-        """A primary releases entries: nobody may have committed in a higher epoch, and each is on every disk."""
+        """A primary releases entries: nobody may have committed in a higher epoch."""
         judge = self.judge
         judge.commits(process.address, process.replica.reign.epoch)
         now = self.agenda.now
         if entries[-1].index >= len(judge.committed):
             gap, self.last_commit = now - self.last_commit, now
             self.worst_gap = max(self.worst_gap, gap)
-            self._on_every_disk(process, entries[-1])
+
+    def commit_advanced(self, process: Process) -> None:
+        """A primary has committed, perhaps long before it releases: it may have to hear from the others first."""
+        index = process.replica.commit_index
+        if index >= len(self.judge.committed):
+            self._on_every_disk(process, process.log[index - 1])
             self._leases_hold(process)
 
     @staticmethod

@@ -53,7 +53,7 @@ def bound(replica: Replica, path: str) -> int:
         # Entries that were not on disk when something was last released leave with the next release.
         return settings.tail_entries_max * 5 // 4 + settings.window_entries + needed
     if end == "in_flight":
-        return settings.window_entries
+        return settings.window_entries + 1  # an entry may follow while the window is not full
     if end in ("_acks", "_barriers", "outstanding"):
         return 4_096
     if end in ("epochs", "configs"):  # one a reign; as long as the log

@@ -115,6 +115,7 @@ class Process:
         self.inbox: deque[tuple[str, Any, Any]] = deque()
         self.turn_planned = self.in_turn = False
         self.turns = 0
+        self.commit_index = self.directory.commit_index  # that was judged
         self.dialled: dict[int, Link] = {}  # stream number -> link
         self.incoming: dict[int, tuple[Link, bytes, int]] = {}  # link number -> link, follower's dir, stream
         directory, random = self.directory, cluster.randoms["replica"]
@@ -276,7 +277,11 @@ class Process:
     # ---- what the replica asks for
 
     def handle(self, ready: Ready) -> None:
-        cluster = self.cluster
+        cluster, commit_index = self.cluster, self.replica.commit_index
+        if commit_index > self.commit_index:
+            self.commit_index = commit_index
+            if self.replica.role is Role.PRIMARY:
+                cluster.commit_advanced(self)
         if self.front_epoch is not None and (
             self.replica.reign is None or self.replica.reign.epoch != self.front_epoch
         ):

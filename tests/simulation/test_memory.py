@@ -26,7 +26,7 @@ def test_what_grows_without_a_bound_is_found() -> None:
     probed_at.clear()
 
     for stream in replica.reign.streams.by_member.values():
-        stream.in_flight.extend([(1, 1)] * (replica.settings.window_entries + 1))
+        stream.in_flight.extend([(1, 1)] * (replica.settings.window_entries + 2))
     found = too_large(replica)
     assert found is not None
     assert found[0] == "replica.reign.streams.by_member[].in_flight"
