@@ -197,6 +197,8 @@ class Streams:
             in_flight = stream.in_flight
             while in_flight and in_flight[0][0] <= ack.durable_index:
                 stream.in_flight_bytes -= in_flight.popleft()[1]
+            if stream.next_index <= stream.durable:  # it has what was about to be sent again
+                stream.next_index = stream.durable + 1
             if stream.next_index <= self.replica.log.last_index:
                 self.new_entries = True
         if ack.number > stream.ack_seen:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+from chatsvc.replication.entries import EntryKind, make_entry
 from chatsvc.replication.envelopes import Ack, Append
-from chatsvc.replication.events import Broken, Propose, Read
+from chatsvc.replication.events import Broken, Propose, Read, ReadDone
 from tests.replication.cluster import Cluster, Server, operations
 
 
@@ -229,3 +230,27 @@ def test_an_entry_that_does_not_follow_is_not_taken() -> None:
     cluster.run(10)
     assert "does not follow" in core.status().problem
     assert core.log.last_index < cluster["a"].core.log.last_index
+
+
+def test_what_has_arrived_while_it_is_read_from_disk_is_not_sent_again() -> None:
+    cluster = formed(tail_entries_max=4)
+    propose_many(cluster, 40)
+    cluster.run(200)
+    core = cluster["a"].core
+    assert core.reign is not None
+    streams = core.reign.streams
+    stream = streams.by_member[cluster["b"].dir_id]
+    last, durable = core.log.last_index, stream.durable
+    assert durable == last
+    stream.durable = last - 20
+    streams._rewind(stream, last - 20)  # b has lost it, as it seems
+    assert core.log.get(last - 19) is None
+    streams.send_append(stream, False, {})
+    assert stream.reading == last - 19
+    late = Ack(stream.number, core.epoch, 10_000, last - 5, last - 5, core.now, last, False, last - 5, True)
+    streams.on_ack(stream, late)
+    streams.on_read(
+        stream, ReadDone(core.ready.reads[-1], (make_entry(core.epoch, last - 19, EntryKind.OP, b"", b""),))
+    )
+    assert stream.next_index == last - 4
+    assert not stream.in_flight
