@@ -189,7 +189,38 @@ class CommandLine:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-class Stub:
+class _Worker:
+    """Somebody with one thing to do, again and again: `_run`, which ends soon after `_stopping` is set.
+
+    Args:
+        name: of the task, which begins when the maker waits for something the next time.
+        servers: that it keeps a connection to.
+    """
+
+    def __init__(self, name: str, servers: Sequence[str] = ()) -> None:
+        self._channels = [aio.insecure_channel(server, options=CHANNEL_OPTIONS) for server in servers]
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name=name)
+
+    async def _run(self) -> None:
+        raise NotImplementedError
+
+    async def settle(self, deadline_s: float) -> None:
+        """End, with everything answered."""
+        self._stopping = True
+        async with asyncio.timeout(deadline_s):
+            await self._task
+        await self.close()
+
+    async def close(self) -> None:
+        """Give up."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        for channel in self._channels:
+            await channel.close()
+
+
+class Stub(_Worker):
     """A receiving session by hand: it writes to itself, and retries at any server with the same op seqs.
 
     At each new login it sends its last answered operation once more, too: the answer must be the first one. One that
@@ -215,10 +246,9 @@ class Stub:
         self._answered = 0  # all up to here
         self._received = 0  # inbox seq
         self._incarnation = 0
-        self._stopping = False
         self._replaced = False
         self.opened = asyncio.Event()
-        self._task = asyncio.create_task(self._run(), name=client)
+        super().__init__(client)
 
     async def _run(self) -> None:
         while not self._replaced and not (self._stopping and self._answered == len(self._sends)):
@@ -311,27 +341,14 @@ class Stub:
                 if event.error.reason == pb.ERROR_REASON_REPLACED and event.error.op_seq:
                     self._sends[event.error.op_seq - 1].outcome = Outcome.FAILED
 
-    async def settle(self, deadline_s: float) -> None:
-        """Have everything answered."""
-        self._stopping = True
-        async with asyncio.timeout(deadline_s):
-            await self._task
 
-    async def close(self) -> None:
-        """Give up."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-
-class Stranger:
+class Stranger(_Worker):
     """One `SendMessage` after the other from a stock client; what has no answer is never tried again."""
 
     def __init__(self, user: str, to: str, servers: Sequence[str], history: History, dice: random.Random) -> None:
         self.user, self.to = user, to
         self._history, self._dice = history, dice
-        self._channels = [aio.insecure_channel(server, options=CHANNEL_OPTIONS) for server in servers]
-        self._stopping = False
-        self._task = asyncio.create_task(self._run(), name=user)
+        super().__init__(user, servers)
 
     async def _run(self) -> None:
         chosen = 0
@@ -355,22 +372,8 @@ class Stranger:
                 send.answer(message.conversation_seq, time_us(message), op_id, time.monotonic())
                 await asyncio.sleep(0.02)
 
-    async def settle(self, deadline_s: float) -> None:
-        """End."""
-        self._stopping = True
-        async with asyncio.timeout(deadline_s):
-            await self._task
-        await self.close()
 
-    async def close(self) -> None:
-        """Give up."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        for channel in self._channels:
-            await channel.close()
-
-
-class Reader:
+class Reader(_Worker):
     """Reads the newest messages of conversations, one after the other."""
 
     def __init__(
@@ -378,8 +381,7 @@ class Reader:
     ) -> None:
         self._pairs, self._history, self._pace_s = pairs, history, pace_s
         self._cluster = AsyncCluster(servers, give_up_s=5.0)
-        self._stopping = False
-        self._task = asyncio.create_task(self._run(), name="reader")
+        super().__init__("reader")
 
     async def _run(self) -> None:
         for user, peer in itertools.cycle(self._pairs):
@@ -391,17 +393,6 @@ class Reader:
                 self._history.readings.append(reading(user, peer, begun, messages))
             await asyncio.sleep(self._pace_s)
 
-    async def settle(self, deadline_s: float) -> None:
-        """End."""
-        self._stopping = True
-        async with asyncio.timeout(deadline_s):
-            await self._task
-
-    async def close(self) -> None:
-        """Give up."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
 
 def reading(user: str, peer: str, begun: float, messages: Sequence[Message]) -> Reading:
     """What was read just now."""
@@ -409,15 +400,13 @@ def reading(user: str, peer: str, begun: float, messages: Sequence[Message]) -> 
     return Reading(conversation(user, peer), begun, time.monotonic(), shown)
 
 
-class Clerk:
+class Clerk(_Worker):
     """Makes, looks up and deletes accounts, a few names at a time, beside other clerks. Nothing is tried twice."""
 
     def __init__(self, names: Sequence[str], servers: Sequence[str], history: History, dice: random.Random) -> None:
         self._names, self._history, self._dice = names, history, dice
-        self._channels = [aio.insecure_channel(server, options=CHANNEL_OPTIONS) for server in servers]
         self._chosen = 0
-        self._stopping = False
-        self._task = asyncio.create_task(self._run(), name="clerk")
+        super().__init__("clerk", servers)
 
     async def _run(self) -> None:
         for round_number in itertools.count(1):
@@ -470,20 +459,6 @@ class Clerk:
             return bool(frame.events[0].welcome.created)
         finally:
             call.cancel()
-
-    async def settle(self, deadline_s: float) -> None:
-        """End."""
-        self._stopping = True
-        async with asyncio.timeout(deadline_s):
-            await self._task
-        await self.close()
-
-    async def close(self) -> None:
-        """Give up."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        for channel in self._channels:
-            await channel.close()
 
 
 class Rivals:
