@@ -179,7 +179,9 @@ class LogStore:
             raise StorageDamaged(f"{self.path} was emptied: {HOW_TO_REPAIR}")
         check_format(self.path, about[0], LOG_FORMAT)
         if about[1] != dir_id:
-            raise StorageDamaged(f"{self.path} belongs to another directory: put the right file back")
+            raise StorageDamaged(
+                f"{self.path} belongs to another directory, or identity.json is damaged: put the right file back"
+            )
 
     def _check_wal(self, synced: int) -> None:
         with translated(self.path):

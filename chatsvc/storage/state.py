@@ -250,7 +250,9 @@ class StateStore(StateReader):
             raise StorageDamaged(f"{self.path} was emptied: {HOW_TO_REPAIR}")
         check_format(self.path, meta[0], STATE_FORMAT)
         if meta[1] != dir_id:
-            raise StorageDamaged(f"{self.path} belongs to another directory: put the right file back")
+            raise StorageDamaged(
+                f"{self.path} belongs to another directory, or identity.json is damaged: put the right file back"
+            )
 
     def applied_index(self) -> int:
         """Index of the log entry whose state the tables have."""
